@@ -1,0 +1,92 @@
+"""What an operator can set, from environment variables; one struct, read once per process."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from domain.errors import Invalid
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Every field is the variable `ARGOSY_<FIELD>` in capitals.
+
+    data: directory for everything that is kept on this machine's disk.
+    database: the log. `sqlite:///<file>` or `postgresql://…`; by default SQLite below `data`.
+    read_database: the read models; by default another SQLite file, or the log's PostgreSQL database.
+    redis: URL of the Redis-compatible server; `unix://<socket>` is allowed.
+    blobs: directory of the blob store; shared by all machines when there are several.
+    host, port: where the API listens.
+    public_url: how clients reach the API, for links; by default made of host and port.
+    lease_seconds: how long a worker may be silent before its work is taken over.
+    sweep_seconds: how often the reaper looks.
+    run_slots: runs that one run host holds at once.
+    limit_scope: `sandbox` (a server: refuse where limits cannot be enforced for a whole sandbox) or
+    `process` (a person's machine: an ordinary user without cgroups).
+    cgroups: back end of the limits: `auto`, `v2`, `hybrid` or `none`.
+    log_format: `json` for programs, `text` for people.
+    """
+
+    data: Path = Path(".argosy")
+    database: str = ""
+    read_database: str = ""
+    redis: str = "redis://127.0.0.1:6379/0"
+    blobs: Path = Path()
+    host: str = "127.0.0.1"
+    port: int = 8700
+    public_url: str = ""
+    lease_seconds: float = 10.0
+    sweep_seconds: float = 1.0
+    run_slots: int = 64
+    limit_scope: Literal["sandbox", "process"] = "sandbox"
+    cgroups: Literal["auto", "v2", "hybrid", "none"] = "auto"
+    log_format: Literal["json", "text"] = "json"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    allow_unsandboxed: bool = False
+
+    @property
+    def log_url(self) -> str:
+        """The log's database."""
+        return self.database or f"sqlite:///{self.data.absolute() / 'log.db'}"
+
+    @property
+    def read_url(self) -> str:
+        """The read models' database."""
+        if self.read_database:
+            return self.read_database
+        if self.database.startswith("postgresql"):
+            return self.database
+        return f"sqlite:///{self.data.absolute() / 'read.db'}"
+
+    @property
+    def blob_directory(self) -> Path:
+        """Where blobs are kept."""
+        return self.blobs if self.blobs != Path() else self.data.absolute() / "blobs"
+
+    @property
+    def url(self) -> str:
+        """How clients reach the API."""
+        return self.public_url or f"http://{self.host}:{self.port}"
+
+
+def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Return the settings. Raises Invalid naming the variable that is wrong."""
+    source = os.environ if environment is None else environment
+    given = {
+        name: source[f"ARGOSY_{name.upper()}"]
+        for name in Settings.__struct_fields__
+        if f"ARGOSY_{name.upper()}" in source
+    }
+    try:
+        return msgspec.convert(given, Settings, strict=False, dec_hook=_path)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"A setting is wrong: {error}", field="environment") from None
+
+
+def _path(type_: type, value: object) -> object:
+    if type_ is Path and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError

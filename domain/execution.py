@@ -1,0 +1,194 @@
+"""How an agent's definition becomes something that runs: the mode decision, and its result.
+
+The table is design.md 5; its public words are those of RunAgents' deploy API (contract §3, §4).
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from msgspec import Struct
+
+type Mode = Literal["INSTANT_RUNTIME", "FAST_OVERLAY", "FULL_BUILD", "IMAGE"]
+type BuildProfile = Literal["none", "instant", "fast_overlay", "full"]
+
+# Provided by every base environment: the in-sandbox module answers to both names.
+PROVIDED = frozenset({"argosy", "runagents"})
+
+_REQUIREMENT = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*([^;#]*)")
+_DOCKERFILES = ("Dockerfile", "Containerfile")
+_SYSTEM_FILES = ("apt.txt", "packages.txt")
+
+
+class SourceDefinition(
+    Struct, frozen=True, kw_only=True, tag="source", tag_field="kind", omit_defaults=True
+):
+    """Source files by relative POSIX path, each the digest of a blob (`sha256:<hex>`)."""
+
+    files: dict[str, str]
+    entry_point: str
+    requirements: str = ""
+    framework: str = ""
+    python: str = ""
+
+
+class ImageDefinition(
+    Struct, frozen=True, kw_only=True, tag="image", tag_field="kind", omit_defaults=True
+):
+    """A container image that is run as it is."""
+
+    image: str
+
+
+class ConfigurationDefinition(
+    Struct, frozen=True, kw_only=True, tag="configuration", tag_field="kind", omit_defaults=True
+):
+    """No code: a prompt, a model and tools, all of which the deployment's revision holds."""
+
+
+type Definition = SourceDefinition | ImageDefinition | ConfigurationDefinition
+
+
+class Base(Struct, frozen=True, kw_only=True):
+    """What a base environment has: the Python version (`3.11`) and packages by normalised name."""
+
+    name: str
+    python: str
+    packages: Mapping[str, str] = {}
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """A mode and why. `reason` is a sentence for the person who deployed."""
+
+    mode: Mode
+    reason: str
+
+    @property
+    def build_required(self) -> bool:
+        """Whether a build has to end before the version can run."""
+        return self.mode in ("FAST_OVERLAY", "FULL_BUILD")
+
+    @property
+    def build_profile(self) -> BuildProfile:
+        """The name that RunAgents' clients see."""
+        profiles: dict[Mode, BuildProfile] = {
+            "INSTANT_RUNTIME": "instant",
+            "FAST_OVERLAY": "fast_overlay",
+            "FULL_BUILD": "full",
+            "IMAGE": "none",
+        }
+        return profiles[self.mode]
+
+
+class Artifact(Struct, frozen=True, kw_only=True):
+    """The runnable result: a base environment and layers on top of it, addressed by digest.
+
+    base: the base environment's name.
+    source: digest of the source layer.
+    dependencies: digest of the dependency layer, empty when the base is enough.
+    """
+
+    base: str
+    source: str
+    dependencies: str = ""
+
+
+def source_digest(files: Mapping[str, str]) -> str:
+    """Return the digest of a source layer: of the paths and digests of its files, in order."""
+    listing = "".join(f"{files[path]} {path}\n" for path in sorted(files))
+    return f"sha256:{hashlib.sha256(listing.encode()).hexdigest()}"
+
+
+def instant_artifact(definition: Definition, base: Base) -> Artifact | None:
+    """Return what runs without a build: the source over the base; None where there is no source."""
+    match definition:
+        case SourceDefinition(files=files):
+            return Artifact(base=base.name, source=source_digest(files))
+        case ImageDefinition() | ConfigurationDefinition():
+            return None
+
+
+def decide_mode(definition: Definition, base: Base) -> Decision:
+    """Return the provisional mode from what the request says; the build worker confirms it."""
+    match definition:
+        case ImageDefinition(image=image):
+            return Decision(mode="IMAGE", reason=f"The image {image} is run as it is.")
+        case ConfigurationDefinition():
+            return Decision(
+                mode="INSTANT_RUNTIME", reason="There is no code; nothing has to be built."
+            )
+        case SourceDefinition():
+            return _decide_source(definition, base)
+
+
+def _decide_source(definition: SourceDefinition, base: Base) -> Decision:
+    full = _full_build_reason(definition, base)
+    if full:
+        return Decision(mode="FULL_BUILD", reason=full)
+    missing = missing_requirements(definition.requirements, base)
+    if not missing:
+        return Decision(
+            mode="INSTANT_RUNTIME",
+            reason=f"The base environment {base.name} has everything that the source requires.",
+        )
+    framework = f" for {definition.framework}" if definition.framework else ""
+    return Decision(
+        mode="FAST_OVERLAY",
+        reason=f"{_listed(missing)} will be installed from wheels over {base.name}{framework}.",
+    )
+
+
+def _full_build_reason(definition: SourceDefinition, base: Base) -> str:
+    names = set(definition.files)
+    for name in (*_DOCKERFILES, *_SYSTEM_FILES):
+        if name in names:
+            return f"{name} asks for an environment of its own."
+    if definition.python and not _same_python(definition.python, base.python):
+        return f"Python {definition.python} is required; {base.name} has {base.python}."
+    for line in requirement_lines(definition.requirements):
+        if line.startswith("-") or "://" in line or line.startswith((".", "/")):
+            return f"The requirement {line!r} cannot be installed from a package index's wheels."
+    return ""
+
+
+def missing_requirements(requirements: str, base: Base) -> list[str]:
+    """Return the requirement lines that the base may not meet, by name alone.
+
+    Versions are judged by the build worker's resolver: a named version that the base happens to
+    have still counts as missing here, which costs a build, never a wrong run.
+    """
+    return [
+        line
+        for line in requirement_lines(requirements)
+        if (found := _REQUIREMENT.match(line)) is None
+        or not _provided(found.group(1), found.group(2).strip(), base)
+    ]
+
+
+def requirement_lines(requirements: str) -> Iterable[str]:
+    """Yield the lines of a pip requirements text without comments, blanks and continuations."""
+    for raw in requirements.replace("\\\n", " ").splitlines():
+        line = re.sub(r"(^|\s)#.*$", "", raw).strip()
+        if line:
+            yield line
+
+
+def normalised(name: str) -> str:
+    """Return a package name as PEP 503 compares them."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _provided(name: str, specifier: str, base: Base) -> bool:
+    if normalised(name) in PROVIDED:
+        return True
+    return not specifier and normalised(name) in base.packages
+
+
+def _same_python(wanted: str, has: str) -> bool:
+    return has.split(".")[:2] == wanted.split(".")[:2]
+
+
+def _listed(items: list[str], most: int = 3) -> str:
+    shown = ", ".join(items[:most])
+    return f"{shown} and {len(items) - most} more" if len(items) > most else shown

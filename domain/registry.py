@@ -1,0 +1,87 @@
+"""Every event that can be stored: its tag, its kind, and how its bytes become a struct again."""
+
+from typing import Any
+
+import msgspec
+
+from domain import agents, builds, catalog, deployments, entries, runs, workspaces
+from domain.decider import Event
+
+# Deciders, projections and jobs work from these; each has a position in the log.
+FOLDING: tuple[type[Event], ...] = (
+    workspaces.WorkspaceCreated,
+    workspaces.WorkspaceArchived,
+    agents.AgentCreated,
+    agents.AgentVersionDrafted,
+    agents.AgentVersionReady,
+    agents.AgentVersionFailed,
+    agents.AgentArchived,
+    builds.BuildRequested,
+    builds.BuildClaimed,
+    builds.BuildPlanned,
+    builds.BuildRetried,
+    builds.BuildEnded,
+    deployments.DeploymentCreated,
+    deployments.RevisionMade,
+    deployments.RevisionReady,
+    deployments.RevisionFailed,
+    deployments.DeploymentArchived,
+    runs.RunRequested,
+    runs.RunClaimed,
+    runs.RunStarted,
+    runs.RunAnchored,
+    runs.RunCancelRequested,
+    runs.RunRetried,
+    runs.RunEnded,
+    catalog.DocumentApplied,
+    catalog.DocumentRevised,
+    catalog.DocumentArchived,
+)
+
+# These are only read as part of their stream; they have no position and take no lock.
+ENTRIES: tuple[type[Event], ...] = (
+    entries.MessageSaid,
+    entries.ThoughtSaid,
+    entries.ToolCalled,
+    entries.ToolReturned,
+    entries.LogWritten,
+    entries.FileEdited,
+    entries.ErrorReported,
+    entries.UsageReported,
+    entries.BuildLogged,
+)
+
+# The shape in which an event is written today. Raise it with an upcaster, never without.
+SCHEMA_VERSION = 1
+
+TYPES: dict[str, type[Event]] = {each.tag(): each for each in (*FOLDING, *ENTRIES)}
+ENTRY_TYPES = frozenset(each.tag() for each in ENTRIES)
+_DECODERS = {tag: msgspec.json.Decoder(each) for tag, each in TYPES.items()}
+_ENCODER = msgspec.json.Encoder(order=None)
+
+
+class Unknown(Event, tag="unknown"):
+    """An event that this version of the code does not know: written by a newer one."""
+
+    fields: Any = None
+
+
+def encode(event: Event) -> bytes:
+    """Return the bytes to store."""
+    return _ENCODER.encode(event)
+
+
+def decode(tag: str, schema_version: int, data: bytes) -> Event:
+    """Return the stored event. One this code does not know comes back as `Unknown`, never lost.
+
+    Deciders refuse to fold an `Unknown`; projections pass over it.
+    """
+    decoder = _DECODERS.get(tag)
+    if decoder is None or schema_version > SCHEMA_VERSION:
+        return Unknown(fields=msgspec.json.decode(data))
+    return decoder.decode(data)
+
+
+def is_entry(event: Event) -> bool:
+    """Whether the event is an entry, by its type."""
+    return event.tag() in ENTRY_TYPES

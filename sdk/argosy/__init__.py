@@ -1,0 +1,1 @@
+"""Argosy's client library."""

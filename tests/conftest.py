@@ -1,0 +1,17 @@
+"""What every test may use: how to say that a part of the machine is required."""
+
+import os
+
+import pytest
+
+REQUIRED = frozenset(filter(None, os.environ.get("ARGOSY_REQUIRE", "").split(",")))
+
+
+def require(part: str, reason: str) -> None:
+    """Skip the test because `part` (postgres, redis, bwrap…) is missing; fail where it is required.
+
+    CI sets ARGOSY_REQUIRE, so a part that vanished there is a failure, never a silent skip.
+    """
+    if part in REQUIRED:
+        pytest.fail(f"{part} is required here, but: {reason}")
+    pytest.skip(f"needs {part}: {reason}")
