@@ -16,8 +16,8 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     data: directory for everything that is kept on this machine's disk.
     database: the log. `sqlite:///<file>` or `postgresql://…`; by default SQLite below `data`.
-    read_database: the read models; by default another SQLite file, or the log's PostgreSQL database.
-    redis: URL of the Redis-compatible server; `unix://<socket>` is allowed.
+    read_database: the read models; another SQLite file by default, or the log's PostgreSQL.
+    redis: URL of the Redis-compatible server; `unix://<socket>` works too.
     blobs: directory of the blob store; shared by all machines when there are several.
     host, port: where the API listens.
     public_url: how clients reach the API, for links; by default made of host and port.

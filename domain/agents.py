@@ -1,6 +1,6 @@
-"""An agent: a named thing that can be deployed, with numbered immutable versions. Stream `agent-<id>`.
+"""An agent: a named thing that can be deployed, with numbered immutable versions.
 
-Absent -> Active -> Archived; each version: draft -> ready | failed.
+Stream `agent-<id>`. Absent -> Active -> Archived; each version: draft -> ready | failed.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ class AgentCreated(Event, tag="agent.created"):
 
 
 class AgentVersionDrafted(Event, tag="agent.version_drafted"):
-    """Version numbers count from 1. `mode` is provisional until the build worker has confirmed it."""
+    """Versions count from 1. `mode` is provisional until the build worker has confirmed it."""
 
     agent_id: str
     version: int

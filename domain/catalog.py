@@ -53,7 +53,7 @@ def kind_of(spec: Spec) -> str:
 
 
 class DocumentApplied(Event, tag="document.applied"):
-    """It was declared for the first time. `scope` is the workspace or organization it is named in."""
+    """It was declared for the first time. `scope`: the workspace or organization it is named in."""
 
     document_id: str
     scope: str

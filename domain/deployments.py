@@ -1,6 +1,7 @@
-"""A deployment: an endpoint (slug) bound to one version; each change is a revision. Stream `deployment-<id>`.
+"""A deployment: an endpoint (slug) bound to one version; each change is a revision.
 
-Absent -> Active -> Archived; each revision: pending -> ready | failed. The newest ready revision serves.
+Stream `deployment-<id>`. Absent -> Active -> Archived; each revision: pending -> ready | failed.
+The newest ready revision serves.
 """
 
 from collections.abc import Mapping

@@ -25,7 +25,7 @@ class ThoughtSaid(Event, tag="run.thought_said"):
 
 
 class ToolCalled(Event, tag="run.tool_called"):
-    """The agent called a tool, as its own code reports it. The gateway's record is another entry."""
+    """The agent called a tool, as its own code reports it; the gateway's record is separate."""
 
     call_id: str
     tool: str

@@ -17,8 +17,8 @@ ArgosyError
 ├─ LimitReached         429  carries when to come back
 └─ Unavailable          503  a dependency is down; the same request may work later
 
-A refusal is raised by `decide`, by ports and by the API, and becomes an RFC 9457 problem whose `type`
-is `/problems/<type>` for ever. Anything else that is raised is a bug and becomes a 500.
+A refusal is raised by `decide`, by ports and by the API, and becomes an RFC 9457 problem whose
+`type` is `/problems/<type>` for ever. Anything else that is raised is a bug and becomes a 500.
 """
 
 from typing import ClassVar
@@ -85,7 +85,7 @@ class Conflict(ArgosyError):
 
 
 class NameTaken(Conflict):
-    """The name is somebody else's in this scope. Choose another, or use the existing thing (`id`)."""
+    """The name is somebody else's in this scope. Choose another, or use the thing that has it."""
 
     type = "name-taken"
     title = "The name is taken"

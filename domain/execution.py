@@ -147,7 +147,7 @@ def _full_build_reason(definition: SourceDefinition, base: Base) -> str:
     if definition.python and not _same_python(definition.python, base.python):
         return f"Python {definition.python} is required; {base.name} has {base.python}."
     for line in requirement_lines(definition.requirements):
-        if line.startswith("-") or "://" in line or line.startswith((".", "/")):
+        if line.startswith(("-", ".", "/")) or "://" in line:
             return f"The requirement {line!r} cannot be installed from a package index's wheels."
     return ""
 

@@ -1,7 +1,7 @@
 """What followers of a run or a build see: one JSON object per stored event, in the stream's order.
 
-The types are those of RunTools' streamed runs (contract runtools; seed 003): status, thinking, message,
-tool_call, tool_result, file_edit, usage, log, error, complete. `complete` is the one terminal type.
+The types are those of RunTools' streamed runs: status, thinking, message, tool_call, tool_result,
+file_edit, usage, log, error, complete. `complete` is the one terminal type.
 Every version has exactly one object, so that a gap in versions always means "read again".
 """
 

@@ -25,7 +25,7 @@ class NewRun(Struct, frozen=True, kw_only=True):
 
 
 class DeploymentFailed(Conflict):
-    """No revision of the deployment ever became ready. Mend what the detail says and deploy again."""
+    """No revision of it ever became ready. Mend what the detail says and deploy again."""
 
     type = "deployment-failed"
     title = "The deployment cannot serve"

@@ -1,6 +1,6 @@
 """Checks of an agent's source while its deploy waits: paths, text, entry point, syntax.
 
-A refusal names the file (and line and column) in `field` and `detail`, so that the caller can mend it.
+A refusal names the file (and line and column) in `field` and `detail`, so that it can be mended.
 """
 
 import ast
