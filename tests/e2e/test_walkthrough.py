@@ -1,0 +1,166 @@
+"""What a person does on the first day, from an empty machine to a replayed run."""
+
+import json
+from pathlib import Path
+
+import httpx
+
+from tests.e2e.servers import KEY, ROOT, DevServer
+
+
+def deploy(dev: DevServer, folder: Path, **files: str) -> None:
+    """Write a folder of source files (`agent_py` is agent.py) and deploy it."""
+    folder.mkdir(exist_ok=True)
+    for name, text in files.items():
+        folder.joinpath(name.replace("_", ".")).write_text(text)
+    dev.argosy("deploy", str(folder))
+
+
+def test_the_example_is_deployed_invoked_and_replayed(dev: DevServer) -> None:
+    deployed = dev.argosy("deploy", str(ROOT / "examples" / "echo"))
+    assert "/deployments/echo/runs" in deployed.out
+
+    followed = dev.argosy("invoke", "echo", "-m", "hello", "--follow")
+    assert "hello" in followed.out
+
+    run = dev.argosy("invoke", "echo", "-m", "hello", "--json").json
+    assert {"id", "status", "reason", "output", "files", "usage"} <= set(run)
+    assert run["status"] == "completed"
+    assert "hello" in run["output"]
+
+    shown = dev.argosy("run", "show", run["id"], "--json").json
+    assert shown["output"] == run["output"]
+    listed = dev.argosy("run", "list", "--json").json
+    assert listed["items"][0]["id"] == run["id"]
+    events = dev.argosy("run", "events", run["id"], "--json").json
+    assert [event["version"] for event in events["items"]] == list(
+        range(1, len(events["items"]) + 1)
+    )
+    assert events["items"][-1]["type"] == "complete"
+
+    replayed = dev.argosy("replay", f"run-{run['id']}", "--json").json
+    assert replayed["events"][-1]["type"] == "run.ended"
+    assert replayed["state"]["end"]["how"] == "completed"
+    earlier = dev.argosy("replay", f"run-{run['id']}", "--at", "1", "--json").json
+    assert "end" not in earlier["state"]
+
+
+def test_everything_that_was_made_is_listed(dev: DevServer) -> None:
+    dev.argosy("deploy", str(ROOT / "examples" / "echo"))
+    agents = dev.argosy("agent", "list", "--json").json
+    deployments = dev.argosy("deployment", "list", "--json").json
+    assert "echo" in [agent["name"] for agent in agents["items"]]
+    assert "echo" in [deployment["slug"] for deployment in deployments["items"]]
+    assert dev.argosy("agent", "show", "echo", "--json").json["versions"][0]["status"] == "ready"
+    assert dev.argosy("deployment", "show", "echo", "--json").json["serving"] == 1
+
+
+def test_the_script_of_the_published_example_prints_hello(dev: DevServer) -> None:
+    """Seed 001's `print("hello")`, through the deploy API as published."""
+    body = {
+        "agent_name": "billing-agent",
+        "source_files": {"agent.py": 'print("hello")'},
+        "required_tools": ["stripe-api"],
+        "llm_configs": [{"provider": "openai", "model": "gpt-4o-mini", "role": "chat"}],
+        "policies": ["billing-stripe-policy"],
+        "entry_point": "agent.py",
+        "requirements": "runagents>=0.2.0\n",
+    }
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+    answer = httpx.post(f"{dev.url}/api/deploy", json=body, headers=headers, timeout=30)
+
+    assert answer.status_code == 201, answer.text
+    deployed = answer.json()
+    assert deployed["agent"] == "billing-agent"
+    assert deployed["namespace"] == "default"
+    assert deployed["execution_mode"] == "INSTANT_RUNTIME"
+    assert deployed["build_required"] is False
+    run = dev.argosy("invoke", "billing-agent", "-m", "go", "--json").json
+    assert run["output"] == "hello"
+
+
+def test_requirements_are_built_into_a_layer(dev: DevServer, tmp_path: Path) -> None:
+    source = (
+        "import idna\n"
+        "def handler(request):\n"
+        "    return idna.encode(request['message']).decode()\n"
+    )
+    deploy(dev, tmp_path / "overlay", agent_py=source, requirements_txt="idna==3.10\n")
+
+    run = dev.argosy("invoke", "overlay", "-m", "bücher", "--json").json
+
+    assert run["output"] == "xn--bcher-kva"
+    build = dev.argosy("build", "list", "--json").json["items"][0]
+    assert build["status"] == "succeeded"
+    log = dev.argosy("build", "logs", build["id"])
+    assert "idna" in log.out
+
+
+def test_a_requirement_that_does_not_exist_is_named(dev: DevServer, tmp_path: Path) -> None:
+    folder = tmp_path / "missing"
+    folder.mkdir()
+    (folder / "agent.py").write_text("print('never')")
+    (folder / "requirements.txt").write_text("argosy-no-such-package-on-any-index\n")
+
+    deployed = dev.argosy("deploy", str(folder), expect=None)
+
+    assert deployed.code != 0
+    assert "argosy-no-such-package-on-any-index" in deployed.out + deployed.err
+
+
+def test_how_a_run_ended_is_the_exit_code(dev: DevServer, tmp_path: Path) -> None:
+    deploy(dev, tmp_path / "broken", agent_py="def handler(request):\n    return 1 / 0\n")
+
+    failed = dev.argosy("invoke", "broken", "-m", "x", "--json", expect=1)
+
+    assert failed.json["reason"] == "exit_nonzero"
+    events = dev.argosy("run", "events", failed.json["id"], "--json").json["items"]
+    assert any("ZeroDivisionError" in json.dumps(event) for event in events)
+
+
+def test_an_agent_that_never_ends_is_cancelled(dev: DevServer, tmp_path: Path) -> None:
+    source = "import time\nprint('started', flush=True)\nwhile True:\n    time.sleep(1)\n"
+    deploy(dev, tmp_path / "endless", agent_py=source)
+    headers = {"Authorization": f"Bearer {KEY}"}
+    run = httpx.post(
+        f"{dev.url}/v1/workspaces/default/deployments/endless/runs",
+        json={"message": "x"},
+        headers=headers,
+    ).json()
+    stream = headers | {"Accept": "text/event-stream"}
+    path = f"{dev.url}/v1/runs/{run['id']}/events"
+    terminal: list[str] = []
+    with httpx.stream("GET", path, headers=stream, timeout=30) as answer:
+        for line in answer.iter_lines():
+            if line.startswith("data:") and '"started"' in line:
+                dev.argosy("run", "cancel", run["id"])
+            if line == "event: complete":
+                terminal.append(line)
+
+    assert terminal == ["event: complete"]
+    shown = dev.argosy("run", "show", run["id"], "--json").json
+    assert shown["status"] == "cancelled"
+
+
+def test_files_that_a_run_leaves_can_be_downloaded(dev: DevServer, tmp_path: Path) -> None:
+    source = "open('report.txt', 'w').write('made here')\nprint('done')\n"
+    deploy(dev, tmp_path / "writer", agent_py=source)
+
+    run = dev.argosy("invoke", "writer", "-m", "x", "--json").json
+
+    assert [file["path"] for file in run["files"]] == ["report.txt"]
+    headers = {"Authorization": f"Bearer {KEY}"}
+    path = f"{dev.url}/v1/runs/{run['id']}/files/report.txt"
+    assert httpx.get(path, headers=headers).text == "made here"
+
+
+def test_workspaces_and_keys_are_managed(dev: DevServer) -> None:
+    dev.argosy("workspace", "create", "staging")
+    slugs = [each["slug"] for each in dev.argosy("workspace", "list", "--json").json["items"]]
+    assert {"default", "staging"} <= set(slugs)
+
+    made = dev.argosy("key", "create", "ci", "--role", "viewer", "--json").json
+    viewer = {"Authorization": f"Bearer {made['key']}"}
+    assert httpx.get(f"{dev.url}/v1/workspaces", headers=viewer).status_code == 200
+    dev.argosy("key", "revoke", made["id"])
+    assert httpx.get(f"{dev.url}/v1/workspaces", headers=viewer).status_code == 401
