@@ -81,9 +81,7 @@ def test_the_script_of_the_published_example_prints_hello(dev: DevServer) -> Non
 
 def test_requirements_are_built_into_a_layer(dev: DevServer, tmp_path: Path) -> None:
     source = (
-        "import idna\n"
-        "def handler(request):\n"
-        "    return idna.encode(request['message']).decode()\n"
+        "import idna\ndef handler(request):\n    return idna.encode(request['message']).decode()\n"
     )
     deploy(dev, tmp_path / "overlay", agent_py=source, requirements_txt="idna==3.10\n")
 
