@@ -28,6 +28,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     `process` (a person's machine: an ordinary user without cgroups).
     cgroups: back end of the limits: `auto`, `v2`, `hybrid` or `none`.
     log_format: `json` for programs, `text` for people.
+    log_level: what is logged: this and everything worse.
+    allow_unsandboxed: run agents without any isolation where no driver works. For a person's own
+    machine and own code only.
     """
 
     data: Path = Path(".argosy")
@@ -46,6 +49,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     log_format: Literal["json", "text"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     allow_unsandboxed: bool = False
+
+    def __repr__(self) -> str:
+        """Show where things are kept, never a URL: those hold passwords."""
+        return f"Settings(data={str(self.data)!r}, host={self.host!r}, port={self.port})"
 
     @property
     def log_url(self) -> str:
