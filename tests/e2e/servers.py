@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ def free_port() -> int:
 @contextmanager
 def dev_server(
     data: Path, *arguments: str, environment: dict[str, str] | None = None
-) -> Iterator[DevServer]:
+) -> Generator[DevServer]:
     """Start `argosy dev` on a free port and wait until it says that it is ready."""
     port = free_port()
     log = data.parent / f"{data.name}.log"
