@@ -1,7 +1,8 @@
 """What the domain needs of the world; `adapters/` implements it, held to it by contract tests."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -266,14 +267,42 @@ class LiveStreams(Protocol):
 
 
 class Blobs(Protocol):
-    """Bytes by their SHA-256 (`sha256:<hex>`). Contract: tests/contracts/test_blobs.py."""
+    """Bytes by their SHA-256 (`sha256:<hex>`). Contract: tests/contracts/test_blobs.py.
+
+    What is read is checked against its digest. All raise Unavailable where the store fails or is
+    full, and then leave nothing partial behind; reading raises NotFound.
+    """
 
     async def put(self, data: bytes) -> str:
         """Store durably; returns the digest. Storing twice is free."""
         ...
 
+    async def put_all(self, items: Sequence[bytes]) -> list[str]:
+        """Store several durably, faster than one by one; returns their digests in order."""
+        ...
+
+    async def put_file(self, path: Path) -> str:
+        """Store a regular file (links are refused) of any size; returns the digest."""
+        ...
+
     async def get(self, digest: str) -> bytes:
-        """Return the bytes. Raises NotFound."""
+        """Return the bytes."""
+        ...
+
+    async def get_all(self, digests: Sequence[str]) -> list[bytes]:
+        """Return several, in order."""
+        ...
+
+    async def fetch(self, digest: str, into: Path) -> None:
+        """Write the bytes to a file of this machine. When it raises, the file must not be used."""
+        ...
+
+    def stream(self, digest: str) -> AsyncGenerator[bytes]:
+        """Yield the bytes in pieces of at most 1 MiB; raises at the end if they were damaged."""
+        ...
+
+    async def size(self, digest: str) -> int:
+        """Return how many bytes there are."""
         ...
 
     async def has(self, digests: Sequence[str]) -> set[str]:

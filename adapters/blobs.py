@@ -1,0 +1,194 @@
+"""Blobs in a folder: bytes by their SHA-256, shared by all processes that can see the folder.
+
+`<folder>/sha256/ab/cdef…` holds one blob each. A blob is written beside the others, synced, and
+renamed: it is there whole or not at all, and two writers of one blob do not disturb each other.
+"""
+
+import asyncio
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from adapters.scratch import scratch_file, sweep_scratch
+from domain.errors import NotFound, Unavailable
+
+CHUNK_BYTES = 1 << 20
+
+_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+
+
+class BlobDamaged(Unavailable):
+    """The stored bytes are not what was stored: a fault of the disk. It was moved out of the way.
+
+    Storing the same bytes again mends it.
+    """
+
+    type = "blob-damaged"
+    title = "Stored bytes are damaged"
+
+
+class FolderBlobs:
+    """Implements domain.ports.Blobs. Raises Unavailable where the disk is full or fails."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._scratch = directory / "scratch"
+
+    async def put(self, data: bytes) -> str:
+        return (await self.put_all([data]))[0]
+
+    async def put_all(self, items: Sequence[bytes]) -> list[str]:
+        return await asyncio.to_thread(self._put_all, items)
+
+    async def put_file(self, path: Path) -> str:
+        return await asyncio.to_thread(self._put_file, path)
+
+    async def get(self, digest: str) -> bytes:
+        return await asyncio.to_thread(self._get, digest)
+
+    async def get_all(self, digests: Sequence[str]) -> list[bytes]:
+        return await asyncio.to_thread(lambda: [self._get(digest) for digest in digests])
+
+    async def fetch(self, digest: str, into: Path) -> None:
+        await asyncio.to_thread(self._fetch, digest, into)
+
+    async def stream(self, digest: str) -> AsyncGenerator[bytes]:
+        hasher = hashlib.sha256()
+        with await asyncio.to_thread(self._open, digest) as file:
+            while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+                hasher.update(chunk)
+                yield chunk
+        self._check(digest, hasher.hexdigest())
+
+    async def size(self, digest: str) -> int:
+        def measure() -> int:
+            with self._open(digest) as file:
+                return os.fstat(file.fileno()).st_size
+
+        return await asyncio.to_thread(measure)
+
+    async def has(self, digests: Sequence[str]) -> set[str]:
+        def look() -> set[str]:
+            paths = ((digest, self._path(digest)) for digest in digests)
+            return {digest for digest, path in paths if path is not None and path.exists()}
+
+        return await asyncio.to_thread(look)
+
+    async def sweep(self) -> int:
+        """Remove what writers that died left half written; returns how many."""
+        return await asyncio.to_thread(sweep_scratch, self._scratch)
+
+    def _put_all(self, items: Sequence[bytes]) -> list[str]:
+        digests: list[str] = []
+        touched: set[Path] = set()
+        with _disk("written"):
+            for data in items:
+                hexdigest = hashlib.sha256(data).hexdigest()
+                path = self._place(hexdigest)
+                if not path.exists():
+                    with scratch_file(self._scratch) as file:
+                        file.write(data)
+                        _publish(file, path)
+                # Also for a blob that was there already: its writer may not have come this far.
+                touched.add(path.parent)
+                digests.append(f"sha256:{hexdigest}")
+            for folder in touched:
+                _sync_folder(folder)
+        return digests
+
+    def _put_file(self, source: Path) -> str:
+        hasher = hashlib.sha256()
+        handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with (
+            os.fdopen(handle, "rb", buffering=0) as reader,
+            _disk("written"),
+            scratch_file(self._scratch) as file,
+        ):
+            for chunk in _chunks(reader):
+                hasher.update(chunk)
+                file.write(chunk)
+            path = self._place(hasher.hexdigest())
+            if not path.exists():
+                _publish(file, path)
+            _sync_folder(path.parent)
+        return f"sha256:{hasher.hexdigest()}"
+
+    def _get(self, digest: str) -> bytes:
+        with self._open(digest) as file, _disk("read"):
+            data = file.read()
+        self._check(digest, hashlib.sha256(data).hexdigest())
+        return data
+
+    def _fetch(self, digest: str, into: Path) -> None:
+        hasher = hashlib.sha256()
+        with self._open(digest) as file, _disk("copied"), into.open("wb") as copy:
+            for chunk in _chunks(file):
+                hasher.update(chunk)
+                copy.write(chunk)
+        self._check(digest, hasher.hexdigest())
+
+    def _open(self, digest: str) -> BinaryIO:
+        path = self._path(digest)
+        if path is None:
+            raise NotFound(f"{digest[:100]!r} is not a digest like sha256:<64 hex digits>.")
+        with _disk("read"):
+            try:
+                return path.open("rb", buffering=0)
+            except FileNotFoundError:
+                raise NotFound(f"There is no blob {digest}.", digest=digest) from None
+
+    def _check(self, digest: str, hexdigest: str) -> None:
+        path = self._path(digest)
+        if path is None or digest == f"sha256:{hexdigest}":
+            return
+        damaged = self._directory / "damaged"
+        with suppress(OSError):  # a store that is only read here stays as it is
+            damaged.mkdir(exist_ok=True)
+            path.rename(damaged / f"{digest.removeprefix('sha256:')}-{secrets.token_hex(4)}")
+        raise BlobDamaged(f"The blob {digest} is damaged on disk.", digest=digest)
+
+    def _path(self, digest: str) -> Path | None:
+        match = _DIGEST.fullmatch(digest)
+        return self._directory / "sha256" / match[1][:2] / match[1][2:] if match else None
+
+    def _place(self, hexdigest: str) -> Path:
+        """Return where a blob belongs, its folder made and durable."""
+        folder = self._directory / "sha256" / hexdigest[:2]
+        if not folder.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            for parent in (folder.parent, self._directory, self._directory.parent):
+                _sync_folder(parent)
+        return folder / hexdigest[2:]
+
+
+def _publish(file: BinaryIO, path: Path) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+    Path(file.name).rename(path)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    while chunk := file.read(CHUNK_BYTES):
+        yield chunk
+
+
+@contextmanager
+def _disk(done: str) -> Generator[None]:
+    """Turn what a disk may do to us into a refusal."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"The blob store could not be {done}: {error.strerror}.") from error
