@@ -1,0 +1,87 @@
+"""Hints that there is work, carried by RQ: JSON, ids only, one waiting job per id."""
+
+import asyncio
+from collections.abc import Sequence
+
+import redis
+from rq import Queue
+from rq.exceptions import DuplicateJobError
+from rq.serializers import JSONSerializer
+
+from adapters.connections import DOWN
+from domain.errors import Unavailable
+from domain.jobs import BUILDS, RUNS, Job
+
+# What RQ calls, by name, so that whoever enqueues need not be able to import it.
+FUNCTIONS = {RUNS: "workers.jobs.host_run", BUILDS: "workers.jobs.run_build"}
+
+# The truth is in SQL: a job that went well is forgotten at once, one that raised (a bug) is kept
+# for whoever looks for the traceback. No timeout of RQ's: the lease is what limits a worker.
+RESULT_SECONDS = 0
+FAILURE_SECONDS = 3600
+NO_TIMEOUT = -1
+
+
+class RqQueue:
+    """JobQueue over RQ."""
+
+    def __init__(self, connection: redis.Redis) -> None:
+        self._connection = connection
+
+    async def enqueue(self, jobs: Sequence[Job]) -> None:
+        """Tell the workers; a job id that is already queued is not queued twice.
+
+        An id that RQ remembers without having it queued (popped by a worker that died, finished,
+        failed) is forgotten and queued anew: the caller knows from SQL that nobody took the work.
+        Raises Unavailable when the server cannot be reached; what was queued by then stays queued.
+        """
+        if jobs:
+            await asyncio.to_thread(self._enqueue, jobs)
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        self._connection.close()
+
+    def _enqueue(self, jobs: Sequence[Job]) -> None:
+        try:
+            for job in jobs:
+                self._enqueue_one(job)
+        except DOWN as error:
+            raise Unavailable(f"The job queue cannot be reached: {error}") from error
+
+    def _enqueue_one(self, job: Job) -> None:
+        queue = open_rq_queue(job.queue, self._connection)
+        try:
+            _push(queue, job)
+        except DuplicateJobError:
+            if queue.get_job_position(job.id) is not None:
+                return
+            _forget(queue, job.id)
+            try:
+                _push(queue, job)
+            except DuplicateJobError:
+                return  # another process queued it in between
+
+
+def open_rq_queue(name: str, connection: redis.Redis) -> Queue:
+    """Return RQ's queue as every process here must open it: never with pickle."""
+    return Queue(name, connection=connection, serializer=JSONSerializer)
+
+
+def _push(queue: Queue, job: Job) -> None:
+    queue.enqueue(  # pyright: ignore[reportUnknownMemberType]  # RQ's *args are untyped
+        FUNCTIONS[job.queue],
+        args=(job.stream,),
+        job_id=job.id,
+        unique=True,
+        result_ttl=RESULT_SECONDS,
+        failure_ttl=FAILURE_SECONDS,
+        job_timeout=NO_TIMEOUT,
+    )
+
+
+def _forget(queue: Queue, job_id: str) -> None:
+    stale = queue.fetch_job(job_id)
+    if stale is not None:  # it may have ended between the two looks
+        stale.delete()
+    queue.intermediate_queue.remove(job_id)

@@ -1,0 +1,174 @@
+"""What happens in runs and builds, as it happens, through Redis streams. Hints: SQL has the truth.
+
+Each frame goes to one of 16 trimmed streams, by its run or build, so that a process follows all of
+them with one blocking read. Growth of the log is a pub/sub message.
+"""
+
+import asyncio
+import time
+import zlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import structlog
+from redis import asyncio as aioredis
+
+from adapters.connections import DOWN
+from domain.ports import Frame
+
+SHARDS = 16
+SHARD_KEYS = tuple(f"live:{shard}" for shard in range(SHARDS))
+WAKE_CHANNEL = "live:log"
+
+# A follower that is further behind than this reads SQL. Memory: SHARDS * KEEP_FRAMES frames.
+KEEP_FRAMES = 1024
+READ_FRAMES = 256  # of one shard at a time
+BLOCK_MILLISECONDS = 5_000
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 2.0
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+def shard_key(stream: str) -> str:
+    """Return the key of the Redis stream that carries a run's or build's frames."""
+    return SHARD_KEYS[zlib.crc32(stream.encode()) % SHARDS]
+
+
+class Weather:
+    """Whether the server can be reached: says so once when it changes, and how long to wait."""
+
+    def __init__(self, part: str) -> None:
+        self._part = part
+        self._pause = 0.0
+        self._until = 0.0
+
+    @property
+    def storm(self) -> bool:
+        """Whether trying now would be too early."""
+        return time.monotonic() < self._until
+
+    def fine(self) -> None:
+        """Note that it answered."""
+        if self._pause:
+            log.info("redis.back", part=self._part)
+        self._pause = self._until = 0.0
+
+    def broke(self, error: Exception) -> float:
+        """Note that it did not; returns the seconds to wait before the next try."""
+        if not self._pause:
+            log.warning("redis.lost", part=self._part, error=str(error))
+        self._pause = min(max(self._pause * 2, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+        self._until = time.monotonic() + self._pause
+        return self._pause
+
+
+class RedisLiveStreams:
+    """LiveStreams over Redis. Survives restarts and emptying of the server by itself."""
+
+    def __init__(self, client: aioredis.Redis) -> None:
+        # Any: redis-py's types mix the blocking and the asyncio client, and leave replies open.
+        self._client: Any = client
+        self._publishing = Weather("live.publish")
+
+    async def publish(self, frames: Sequence[Frame], *, position: int = 0) -> None:
+        """Send frames, and that the log has grown to `position` (0: it has not), at one go.
+
+        While the server cannot be reached they are dropped: followers find the gap and read SQL.
+        """
+        if self._publishing.storm or not (frames or position):
+            return
+        pipeline = self._client.pipeline(transaction=False)
+        for stream, version, data in frames:
+            pipeline.xadd(
+                shard_key(stream),
+                {b"s": stream, b"v": version, b"d": data},
+                maxlen=KEEP_FRAMES,
+                approximate=True,
+            )
+        if position:
+            pipeline.publish(WAKE_CHANNEL, position)
+        try:
+            await pipeline.execute()
+        except DOWN as error:
+            self._publishing.broke(error)
+        else:
+            self._publishing.fine()
+
+    async def wake(self, position: int) -> None:
+        """Say that the log has grown."""
+        await self.publish((), position=position)
+
+    async def follow(self) -> AsyncIterator[list[Frame]]:
+        """Yield the frames of all streams from now on; one reader a process fans them out.
+
+        What was published while the server was away or this reader was further behind than the
+        streams are long is missing; versions show it.
+        """
+        weather = Weather("live.follow")
+        last: dict[str, bytes] = {}
+        fresh = True
+        while True:
+            try:
+                if fresh:
+                    last = await self._start(last)
+                    fresh = False
+                reply = await self._read(last)
+            except DOWN as error:
+                fresh = True
+                await asyncio.sleep(weather.broke(error))
+                continue
+            weather.fine()
+            frames = [_frame(fields) for _, entries in reply for _, fields in entries]
+            for key, entries in reply:
+                last[key.decode()] = entries[-1][0]
+            if frames:
+                yield frames
+
+    async def wakes(self) -> AsyncIterator[int]:
+        """Yield positions as they are said; may miss some."""
+        weather = Weather("live.wakes")
+        while True:
+            subscription = self._client.pubsub(ignore_subscribe_messages=True)
+            try:
+                await subscription.subscribe(WAKE_CHANNEL)
+                weather.fine()
+                while True:
+                    message = await subscription.get_message(timeout=BLOCK_MILLISECONDS / 1000)
+                    if message is not None:
+                        yield int(message["data"])
+            except DOWN as error:
+                await asyncio.sleep(weather.broke(error))
+            finally:
+                await subscription.aclose()
+
+    async def ping(self) -> bool:
+        """Whether the server answers now."""
+        try:
+            return bool(await self._client.ping())
+        except DOWN:
+            return False
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._client.aclose()
+
+    async def _start(self, last: dict[str, bytes]) -> dict[str, bytes]:
+        """Return where to read on: from what was read last, or from the server's time.
+
+        A server whose clock is behind what was read last gives out smaller ids again.
+        """
+        seconds, microseconds = await self._client.time()
+        now = seconds * 1000 + microseconds // 1000
+        start = b"%d-0" % now
+        return {
+            key: last[key] if key in last and int(last[key].split(b"-")[0]) <= now else start
+            for key in SHARD_KEYS
+        }
+
+    async def _read(self, last: dict[str, bytes]) -> list[tuple[bytes, list[tuple[bytes, Any]]]]:
+        return await self._client.xread(last, count=READ_FRAMES, block=BLOCK_MILLISECONDS)
+
+
+def _frame(fields: dict[bytes, bytes]) -> Frame:
+    return fields[b"s"].decode(), int(fields[b"v"]), fields[b"d"]
