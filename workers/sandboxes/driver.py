@@ -50,13 +50,15 @@ class Spec(Struct, frozen=True, kw_only=True):
 
     layers: bound read-only, in this order; a later one may cover a part of an earlier one.
     symlinks: made before the layers are bound (`/bin` to `usr/bin` and the like).
+    hidden: directories of the layers that are covered by an empty one.
     files: small text files made read-only, by absolute path (`/etc/passwd`…).
     working_directory: an empty tmpfs of `limits.disk_mb`; the program's current directory.
     tmp_mb: size of `/tmp` and of `/dev/shm`, each. Filled, it counts as memory.
-    environment: all the program sees beside PATH, HOME, PWD, TMPDIR and LANG, which it may override.
+    environment: all the program sees beside PATH, HOME, PWD and LANG, which it may override. Names
+        are identifiers, as a shell demands; one value holds less than 128 KiB.
     limits: `seconds` and `output_kb` are the caller's business; the rest is enforced here.
     scope: what the limits must hold for. "process" also accepts a machine without cgroups, where
-        memory is limited for each process by itself; "sandbox" is refused there.
+        memory is limited for each process by itself and cpu is not; "sandbox" is refused there.
     gateway: host directory with the gateway's unix socket, bound at /run/argosy. Under root it is
         given to the sandbox's uid with mode 0700; sockets in it need mode 0666.
     network: "host" shares the host's network, its abstract unix sockets included: builds only.
@@ -68,6 +70,7 @@ class Spec(Struct, frozen=True, kw_only=True):
 
     layers: tuple[Mount, ...]
     symlinks: tuple[Symlink, ...] = ()
+    hidden: tuple[str, ...] = ()
     files: Mapping[str, str] = {}
     working_directory: str = "/work"
     tmp_mb: int = 64
@@ -154,7 +157,7 @@ class Sandbox(Protocol):
         write meanwhile. Leaving the iteration early leaves the program running, until the sandbox
         is closed. `environment` adds to the spec's. With `keep_stdin` the program's standard input
         stays open for `write`, else it ends after `stdin`. May be called once.
-        Raises Invalid for a name or value the kernel cannot take (a NUL, a `=` in a name).
+        Raises Invalid for an argument, name or value that cannot be passed (a NUL in it).
         """
         ...
 
