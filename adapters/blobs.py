@@ -9,16 +9,18 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from adapters.scratch import scratch_file, sweep_scratch
+from adapters.scratch import disk_work, scratch_file, sweep_scratch
 from domain.errors import NotFound, Unavailable
 
 CHUNK_BYTES = 1 << 20
 
+_WRITING = "Writing to the blob store"
+_READING = "Reading from the blob store"
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 
 
@@ -86,7 +88,7 @@ class FolderBlobs:
     def _put_all(self, items: Sequence[bytes]) -> list[str]:
         digests: list[str] = []
         touched: set[Path] = set()
-        with _disk("written"):
+        with disk_work(_WRITING):
             for data in items:
                 hexdigest = hashlib.sha256(data).hexdigest()
                 path = self._place(hexdigest)
@@ -106,7 +108,7 @@ class FolderBlobs:
         handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with (
             os.fdopen(handle, "rb", buffering=0) as reader,
-            _disk("written"),
+            disk_work(_WRITING),
             scratch_file(self._scratch) as file,
         ):
             for chunk in _chunks(reader):
@@ -119,14 +121,14 @@ class FolderBlobs:
         return f"sha256:{hasher.hexdigest()}"
 
     def _get(self, digest: str) -> bytes:
-        with self._open(digest) as file, _disk("read"):
+        with self._open(digest) as file, disk_work(_READING):
             data = file.read()
         self._check(digest, hashlib.sha256(data).hexdigest())
         return data
 
     def _fetch(self, digest: str, into: Path) -> None:
         hasher = hashlib.sha256()
-        with self._open(digest) as file, _disk("copied"), into.open("wb") as copy:
+        with self._open(digest) as file, disk_work(_READING), into.open("wb") as copy:
             for chunk in _chunks(file):
                 hasher.update(chunk)
                 copy.write(chunk)
@@ -136,7 +138,7 @@ class FolderBlobs:
         path = self._path(digest)
         if path is None:
             raise NotFound(f"{digest[:100]!r} is not a digest like sha256:<64 hex digits>.")
-        with _disk("read"):
+        with disk_work(_READING):
             try:
                 return path.open("rb", buffering=0)
             except FileNotFoundError:
@@ -183,12 +185,3 @@ def _sync_folder(folder: Path) -> None:
 def _chunks(file: BinaryIO) -> Iterator[bytes]:
     while chunk := file.read(CHUNK_BYTES):
         yield chunk
-
-
-@contextmanager
-def _disk(done: str) -> Generator[None]:
-    """Turn what a disk may do to us into a refusal."""
-    try:
-        yield
-    except OSError as error:
-        raise Unavailable(f"The blob store could not be {done}: {error.strerror}.") from error

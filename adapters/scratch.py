@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from domain.errors import Unavailable
+
 
 @contextmanager
 def scratch_file(folder: Path) -> Generator[BinaryIO]:
@@ -90,6 +92,15 @@ def remove_tree(path: Path) -> None:
                     finally:
                         os.close(handle)
             shutil.rmtree(path)
+
+
+@contextmanager
+def disk_work(what: str) -> Generator[None]:
+    """Turn what a disk may do to us (full, broken, read-only) into Unavailable: "`what` failed"."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"{what} failed: {error.strerror}.") from error
 
 
 def _owned(handle: int, path: Path) -> bool:

@@ -1,0 +1,150 @@
+"""Layers as archives: one deterministic `tar.gz` for one tree, whoever packs it and wherever.
+
+A tree is what an untrusted build left, and an archive may have been tampered with, so both ways
+take regular files and directories with plain names only: no links, no devices, nothing outside.
+Owners, times and special modes are forgotten; of a file's mode, whether it can be executed is kept.
+"""
+
+import gzip
+import os
+import shutil
+import stat
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from msgspec import Struct
+
+from domain.errors import Invalid
+
+MAX_FILES = 200_000
+MAX_MB = 8_192
+COMPRESSION = 1  # a build waits for it; higher levels cost more than they save
+EPOCH = 315_532_800  # 1980-01-01: the oldest time that programs which make zip files accept
+UNREADABLE = (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error)
+
+
+class LayerRefused(Invalid):
+    """The tree or archive holds what a layer may not hold. Nothing of it was used."""
+
+    type = "layer-refused"
+    title = "This cannot be a layer"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, field="layer")
+
+
+class Contents(Struct, frozen=True):
+    """What is in a tree: regular files, and their bytes uncompressed."""
+
+    files: int
+    size: int
+
+
+def pack(tree: Path, into: BinaryIO, *, max_mb: int = MAX_MB) -> Contents:
+    """Write the tree's archive. The tree must not change meanwhile. Raises LayerRefused."""
+    files = size = 0
+    with (
+        gzip.GzipFile("", "wb", COMPRESSION, into, mtime=0) as compressed,
+        tarfile.open(fileobj=compressed, mode="w|", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for path, status in _walk(tree):
+            name = path.relative_to(tree).as_posix()
+            info = tarfile.TarInfo(name)
+            info.mtime = EPOCH
+            if stat.S_ISDIR(status.st_mode):
+                info.type, info.mode = tarfile.DIRTYPE, 0o755
+                archive.addfile(info)
+                continue
+            files, size = files + 1, size + status.st_size
+            _check_size(files, size, max_mb)
+            info.size, info.mode = status.st_size, _mode(status.st_mode)
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with os.fdopen(handle, "rb") as file:
+                archive.addfile(info, file)
+    return Contents(files, size)
+
+
+def settle(tree: Path) -> None:
+    """Give a tree that was packed the owner and modes that its archive would unpack with."""
+    owner = os.geteuid(), os.getegid()
+    for path, status in _walk(tree):
+        if (status.st_uid, status.st_gid) != owner:
+            os.chown(path, *owner, follow_symlinks=False)
+        path.chmod(0o755 if stat.S_ISDIR(status.st_mode) else _mode(status.st_mode))
+
+
+def unpack(archive: BinaryIO, tree: Path, *, max_mb: int = MAX_MB) -> Contents:
+    """Write an archive's files below `tree`, an empty directory. Raises LayerRefused."""
+    files = size = 0
+    try:
+        with tarfile.open(fileobj=archive, mode="r|gz") as members:
+            for member in members:
+                path = tree / _checked_name(member.name)
+                if member.isdir():
+                    make_folder(path)
+                    continue
+                if not member.isreg():
+                    raise LayerRefused(f"{member.name!r} is neither a file nor a directory.")
+                files, size = files + 1, size + member.size
+                _check_size(files, size, max_mb)
+                content = members.extractfile(member)
+                assert content is not None  # it is a regular file
+                with content, path.open("xb") as file:
+                    shutil.copyfileobj(content, file)
+                path.chmod(_mode(member.mode))
+    except (*UNREADABLE, FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+        raise LayerRefused(f"The archive cannot be read: {error}") from error
+    return Contents(files, size)
+
+
+def make_folder(path: Path) -> None:
+    """Make a directory that every uid can enter, whatever the umask."""
+    path.mkdir()
+    path.chmod(0o755)
+
+
+def _walk(tree: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield what is below a directory, in an order that depends on the names only."""
+    pending = [tree]
+    while pending:
+        with os.scandir(pending.pop()) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+        folders: list[Path] = []
+        for entry in entries:
+            status = entry.stat(follow_symlinks=False)
+            path = Path(entry.path)
+            name = path.relative_to(tree).as_posix()
+            _checked_name(name)
+            if stat.S_ISDIR(status.st_mode):
+                folders.append(path)
+            elif not stat.S_ISREG(status.st_mode):
+                raise LayerRefused(f"{name!r} is a link or a device; a layer holds only files.")
+            elif status.st_nlink > 1:
+                raise LayerRefused(f"{name!r} is shared with another file; a layer owns its files.")
+            yield path, status
+        pending.extend(reversed(folders))
+
+
+def _checked_name(name: str) -> PurePosixPath:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
+        raise LayerRefused(f"{name!r} is not a path within a layer.")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise LayerRefused(f"{name!r} is not UTF-8.") from None
+    return path
+
+
+def _check_size(files: int, size: int, max_mb: int) -> None:
+    if files > MAX_FILES:
+        raise LayerRefused(f"There are more than {MAX_FILES} files; a layer may have as many.")
+    if size > max_mb << 20:
+        raise LayerRefused(f"There are more than {max_mb} MB; a layer may have as many.")
+
+
+def _mode(mode: int) -> int:
+    return 0o755 if mode & 0o111 else 0o644

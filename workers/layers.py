@@ -1,0 +1,159 @@
+"""The layers of this machine: directories that sandboxes show read-only, named by digest.
+
+A layer is made in a scratch directory and renamed, so it is there whole or not at all, whoever
+else makes it at the same time and whoever is killed. Its files are not synced: what a crash of the
+whole machine may have torn is not trusted after the next boot but made again, from the blob store.
+"""
+
+import asyncio
+import fcntl
+import hashlib
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path, PurePosixPath
+from secrets import token_hex
+from weakref import WeakValueDictionary
+
+from adapters.scratch import disk_work, scratch_directory, scratch_file, sweep_scratch
+from domain.errors import Invalid, NotFound
+from domain.execution import source_digest
+from domain.ports import Blobs
+from workers.archives import MAX_MB, Contents, make_folder, pack, settle, unpack
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+
+
+class LayerCache:
+    """Makes layers on demand. All of them may be used by any uid that can reach the directory.
+
+    Paths stay valid while this machine is up. Raises Unavailable where the disk is full or fails.
+    """
+
+    def __init__(self, directory: Path, blobs: Blobs) -> None:
+        self.directory = directory.absolute()
+        self._layers = self.directory / "layers"
+        self._scratch = self.directory / "scratch"
+        self._blobs = blobs
+        self._making: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        with disk_work("Preparing the layer cache"):
+            self._begin(BOOT_ID.read_text() if BOOT_ID.exists() else "")
+
+    async def source(self, files: Mapping[str, str]) -> Path:
+        """Return the layer of source files, given by path and blob. Raises NotFound for a blob."""
+
+        async def make() -> Callable[[Path], None]:
+            contents = await self._blobs.get_all(list(files.values()))
+            return partial(_write_files, dict(zip(files, contents, strict=True)))
+
+        return await self._layer(source_digest(files), make)
+
+    async def runtime(self, files: Mapping[str, bytes]) -> Path:
+        """Return a layer of files given by path: what Argosy itself puts into sandboxes."""
+
+        async def make() -> Callable[[Path], None]:
+            return partial(_write_files, files)
+
+        digests = {path: hashlib.sha256(data).hexdigest() for path, data in files.items()}
+        return await self._layer(source_digest(digests), make)
+
+    async def dependencies(self, digest: str) -> Path:
+        """Return the layer that `keep` stored, here or on another machine. Raises NotFound."""
+        path = self._path(digest)
+        if path.is_dir():
+            return path
+        with scratch_file(self._scratch) as packed:
+            await self._blobs.fetch(digest, Path(packed.name))
+
+            def write(tree: Path) -> None:
+                unpack(packed, tree)
+
+            async def make() -> Callable[[Path], None]:
+                return write
+
+            return await self._layer(digest, make)
+
+    async def keep(self, tree: Path, *, max_mb: int = MAX_MB) -> tuple[str, Contents]:
+        """Store a tree as a layer and return its digest. The tree is moved, or left to be removed.
+
+        It must be on the cache's disk, belong to nobody who still runs, and is not trusted: raises
+        LayerRefused for links, devices, shared files and more than `max_mb`.
+        """
+
+        def packed_into(path: Path) -> Contents:
+            with path.open("wb") as into:
+                return pack(tree, into, max_mb=max_mb)
+
+        with scratch_file(self._scratch) as packed, disk_work("Packing a layer"):
+            contents = await asyncio.to_thread(packed_into, Path(packed.name))
+            digest = await self._blobs.put_file(Path(packed.name))
+            await asyncio.to_thread(settle, tree)
+            await asyncio.to_thread(self._publish, tree, self._path(digest))
+        return digest, contents
+
+    async def sweep(self) -> int:
+        """Remove what makers that died left half made; returns how many."""
+        return await asyncio.to_thread(sweep_scratch, self._scratch)
+
+    async def _layer(
+        self, digest: str, prepare: Callable[[], Awaitable[Callable[[Path], None]]]
+    ) -> Path:
+        path = self._path(digest)
+        if path.is_dir():
+            return path
+        async with self._making.setdefault(digest, asyncio.Lock()):
+            if not path.is_dir():
+                write = await prepare()
+                await asyncio.to_thread(self._make, write, path)
+        return path
+
+    def _make(self, write: Callable[[Path], None], path: Path) -> None:
+        with disk_work("Making a layer"), scratch_directory(self._scratch) as tree:
+            write(tree)
+            self._publish(tree, path)
+
+    def _publish(self, tree: Path, path: Path) -> None:
+        tree.chmod(0o755)
+        try:
+            tree.rename(path)
+        except OSError:
+            if not path.is_dir():  # else somebody made the same layer meanwhile
+                raise
+
+    def _path(self, digest: str) -> Path:
+        match = _DIGEST.fullmatch(digest)
+        if match is None:
+            raise NotFound(f"{digest[:100]!r} is not a digest like sha256:<64 hex digits>.")
+        return self._layers / f"sha256-{match[1]}"
+
+    def _begin(self, boot: str) -> None:
+        """Make the folders; put layers of an earlier boot where the next sweep removes them."""
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        with (self.directory / "boot").open("a+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            if file.read() != boot:
+                with suppress(FileNotFoundError):
+                    self._layers.rename(self._scratch / token_hex(12))
+                file.truncate(0)
+                file.write(boot)
+        self._layers.mkdir(exist_ok=True)
+        for folder in (self.directory, self._layers):
+            folder.chmod(0o755)
+
+
+def _write_files(files: Mapping[str, bytes], tree: Path) -> None:
+    for name, data in files.items():
+        parts = PurePosixPath(name).parts
+        if not parts or ".." in parts or name.startswith("/"):
+            raise Invalid(f"{name!r} is not a path within a layer.", field="files")
+        path = tree.joinpath(*parts)
+        for folder in reversed(path.relative_to(tree).parents[:-1]):
+            if not (tree / folder).exists():
+                make_folder(tree / folder)
+        with path.open("xb") as file:
+            file.write(data)
+        path.chmod(0o644)
