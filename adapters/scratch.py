@@ -86,12 +86,18 @@ def remove_tree(path: Path) -> None:
             path.chmod(0o700)
             for folder, inner, _ in os.walk(path):  # from the top, so that each can be entered
                 for name in inner:
-                    handle = os.open(Path(folder, name), os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY)
-                    try:
-                        Path(f"/proc/self/fd/{handle}").chmod(0o700)
-                    finally:
-                        os.close(handle)
+                    _open_up(Path(folder, name))
             shutil.rmtree(path)
+
+
+def _open_up(path: Path) -> None:
+    """Give its owner all permissions of a directory; leave a link to one alone."""
+    with suppress(NotADirectoryError):
+        handle = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY)
+        try:
+            Path(f"/proc/self/fd/{handle}").chmod(0o700)
+        finally:
+            os.close(handle)
 
 
 @contextmanager
