@@ -154,11 +154,16 @@ class PlanBuild(Command):
 
 
 class LoseBuild(Command):
-    """Say that the worker of `attempt` is gone."""
+    """Say that the worker of `attempt` is gone.
+
+    entries, entries_root: the log as it is stored, should the build end now.
+    """
 
     build_id: str
     attempt: int
     detail: str
+    entries: int = 0
+    entries_root: str = ""
 
 
 class EndBuild(Command):
@@ -240,4 +245,6 @@ def _lost(command: LoseBuild) -> BuildRetried | BuildEnded:
         step="worker",
         detail=f"The build lost its worker {MAX_ATTEMPTS} times. {command.detail}".strip(),
         hint="Look at the worker's log; the build may need more memory than its machine has.",
+        entries=command.entries,
+        entries_root=command.entries_root,
     )

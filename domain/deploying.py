@@ -90,11 +90,22 @@ async def end_build(unit: Unit, end: builds.BuildEnded) -> None:
 
     An agent or deployment that was deleted meanwhile stays deleted.
     """
-    build = await unit.state(BUILD, end.build_id)
+    command = builds.EndBuild(end=end)
     drop = DropLease()
-    await unit.decide(
-        BUILD, end.build_id, builds.EndBuild(end=end), attempt=end.attempt, lease=drop
-    )
+    await unit.decide(BUILD, end.build_id, command, attempt=end.attempt, lease=drop)
+    await _judge(unit, end)
+
+
+async def lose_build(unit: Unit, lose: builds.LoseBuild) -> None:
+    """Decide that a build's worker is gone: it is retried, or it ends as in `end_build`."""
+    fence, drop = lose.attempt + 1, DropLease()
+    for event in await unit.decide(BUILD, lose.build_id, lose, fence=fence, lease=drop):
+        if isinstance(event, builds.BuildEnded):
+            await _judge(unit, event)
+
+
+async def _judge(unit: Unit, end: builds.BuildEnded) -> None:
+    build = await unit.state(BUILD, end.build_id)
     assert not isinstance(build, builds.Absent)
     request = build.request
     detail = f"{end.step}: {end.detail}" if end.step else end.detail
