@@ -1,0 +1,137 @@
+"""`argosy deploy`: a folder of source becomes an endpoint."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from argosy.cli.options import json_option, workspace_option
+from argosy.cli.output import paint, print_json, size, step
+
+LIMITS = ("memory_mb", "cpu", "pids", "disk_mb", "seconds", "output_kb")
+
+
+@click.command(name="deploy")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--name", default="", help="Name of agent and endpoint; the folder's by default.")
+@click.option("--entry-point", default=None, metavar="FILE", help="Found by itself if not given.")
+@click.option("--framework", default=None, help="A hint for choosing the base environment.")
+@click.option("--python", default=None, metavar="X.Y", help="The Python version it needs.")
+@click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="Repeatable.")
+@click.option("--limit", "limits", multiple=True, metavar="NAME=NUMBER", help=", ".join(LIMITS))
+@click.option("--system-prompt", default=None, help="Handed to the agent's code.")
+@click.option(
+    "--max-attempts",
+    default=None,
+    type=click.IntRange(1),
+    help="How often a run may be started in all when its worker is lost.",
+)
+@click.option("--no-wait", is_flag=True, help="Do not wait until it is ready.")
+@workspace_option
+@json_option
+def command(
+    *,
+    folder: Path,
+    name: str,
+    environment: tuple[str, ...],
+    limits: tuple[str, ...],
+    no_wait: bool,
+    workspace: str,
+    as_json: bool,
+    **more: Any,
+) -> int:
+    """Deploy FOLDER (or one file), new or in place, and wait until it is ready.
+
+    Text files are sent, requirements.txt is installed. Hidden files, caches, virtual environments
+    and what .argosyignore names stay here. The exit code is 1 if the build fails.
+    """
+    variables = dict(_pairs("--env", environment))
+    numbers = {each: _number(each, text) for each, text in _pairs("--limit", limits)}
+
+    from argosy.cli.connecting import connect
+    from argosy.errors import UnreadableSource
+    from argosy.sources import read_source
+
+    source = read_source(folder)
+    name = name or source.name
+    if not name:
+        raise UnreadableSource(str(folder), "its name cannot name a deployment; give --name.")
+    with connect(workspace) as client:
+        count = f"{len(source.files)} file{'s' if len(source.files) != 1 else ''}"
+        step(f"Sending {count} ({size(source.size)}) as {name} to {client.url}")
+        deployed = client.deploy(
+            source.files,
+            name=name,
+            requirements=source.requirements,
+            environment=variables or None,
+            limits=numbers or None,
+            **more,
+        )
+        step(f"Version {deployed.version}, {deployed.execution_mode}: {deployed.decision_reason}")
+        ready = True
+        if not no_wait:
+            ready = _wait(client, deployed)
+        deployment = client.deployments.get(deployed.deployment.id)
+    if as_json:
+        import msgspec
+
+        print_json(msgspec.structs.replace(deployed, deployment=deployment))
+        return int(not ready)
+    if ready:
+        _invite(name, deployed.endpoint, no_wait and deployed.build_required)
+    return int(not ready)
+
+
+def _wait(client: Any, deployed: Any) -> bool:
+    """Show the build until the revision is ready; returns whether it is."""
+    from argosy.cli.connecting import lost
+    from argosy.cli.narrate import live_line
+
+    try:
+        if deployed.build_id:
+            for event in client.builds.follow(deployed.build_id, lost=lost):
+                click.echo(live_line(event), err=True)
+        deployment = client.wait_until_ready(deployed)
+    except KeyboardInterrupt:
+        step(f"Detached; the deploy goes on: `argosy deployment show {deployed.deployment.slug}`.")
+        raise
+    revision = deployment.revision(deployed.revision)
+    if revision is None or revision.status == "ready":
+        return True
+    why = revision.detail
+    if deployed.build_id:
+        build = client.builds.get(deployed.build_id)
+        why = " ".join(part for part in (f"{build.step}:", build.detail, build.hint) if part)
+    click.echo(f"{paint('The deploy failed.', 'red')} {why}", err=True)
+    if deployment.serving:
+        step(f"Revision {deployment.serving} serves as before.")
+    return False
+
+
+def _invite(name: str, endpoint: str, building: bool) -> None:
+    state = "is being built; runs wait for it" if building else "is ready"
+    print(f"{paint(name, 'bold')} {state}: {endpoint}")
+    step(f'Try it: argosy invoke {name} -m "hello" --follow')
+
+
+def _pairs(option: str, given: tuple[str, ...]) -> list[tuple[str, str]]:
+    pairs: list[tuple[str, str]] = []
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE.", param_hint=option)
+        pairs.append((name, value))
+    return pairs
+
+
+def _number(name: str, text: str) -> float:
+    if name not in LIMITS:
+        raise click.BadParameter(
+            f"there is no limit {name!r}; there are {', '.join(LIMITS)}.", param_hint="--limit"
+        )
+    try:
+        return float(text) if name == "cpu" else int(text)
+    except ValueError:
+        raise click.BadParameter(
+            f"{name} takes a number, not {text!r}.", param_hint="--limit"
+        ) from None

@@ -1,0 +1,39 @@
+"""Options that several commands take."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def json_option(function: F) -> F:
+    """Add --json."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(
+        function
+    )
+
+
+def workspace_option(function: F) -> F:
+    """Add --workspace."""
+    return click.option(
+        "-w", "--workspace", default="", metavar="SLUG", help="Not the one in use, but this."
+    )(function)
+
+
+def page_options(function: F) -> F:
+    """Add --limit, --cursor and --all."""
+    for option in (
+        click.option("--all", "everything", is_flag=True, help="All pages."),
+        click.option("--cursor", default="", help="Go on where a page ended (next_cursor)."),
+        click.option(
+            "--limit",
+            default=20,
+            show_default=True,
+            type=click.IntRange(1, 200),
+            help="Most on this page.",
+        ),
+    ):
+        function = option(function)
+    return function

@@ -1,0 +1,80 @@
+"""Deployments: make, list, wait until ready."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from argosy.models import Deployed, Deployment, Page
+from argosy.resources.names import is_id
+from argosy.resources.paging import every, poll
+from argosy.transport import Transport
+
+PENDING = frozenset({"pending", "building"})
+
+
+class Deployments:
+    """`client.deployments`. A deployment is named by its slug in the workspace, or by its id."""
+
+    def __init__(self, transport: Transport, workspace: str) -> None:
+        self._transport = transport
+        self._workspace = workspace
+
+    def create(
+        self,
+        name: str,
+        *,
+        source: Mapping[str, Any] | None = None,
+        image: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        system_prompt: str | None = None,
+        limits: Mapping[str, float] | None = None,
+        max_attempts: int | None = None,
+    ) -> Deployed:
+        """Deploy under `name`, new or in place; returns before anything is built.
+
+        source: `files` (text by path), `entry_point`, `requirements`, `framework`, `python`.
+        limits: `memory_mb`, `cpu`, `pids`, `disk_mb`, `seconds`, `output_kb`.
+        """
+        body = {
+            "name": name,
+            "source": source,
+            "image": image,
+            "environment": environment,
+            "system_prompt": system_prompt,
+            "limits": limits,
+            "max_attempts": max_attempts,
+        }
+        return self._transport.post(self._path(), Deployed, body)
+
+    def list(self, *, limit: int = 50, cursor: str = "") -> Page[Deployment]:
+        """Return one page, newest first."""
+        query = {"limit": limit, "cursor": cursor}
+        return self._transport.get(self._path(), Page[Deployment], query=query)
+
+    def all(self) -> Iterator[Deployment]:
+        """Yield all of them, newest first, page by page."""
+        return every(lambda cursor: self.list(limit=200, cursor=cursor))
+
+    def get(self, deployment: str) -> Deployment:
+        """Return one with all its revisions."""
+        return self._transport.get(self._path(deployment), Deployment)
+
+    def wait(self, deployment: str, revision: int, *, timeout: float = 600.0) -> Deployment:
+        """Return it when `revision` is ready or has failed. Raises StillGoing after `timeout` s."""
+        return poll(
+            lambda: self.get(deployment),
+            lambda found: _status(found, revision) not in PENDING,
+            timeout,
+            f"Revision {revision} of {deployment}",
+        )
+
+    def _path(self, deployment: str = "") -> str:
+        if is_id(deployment):
+            return f"/v1/deployments/{deployment}"
+        root = f"/v1/workspaces/{quote(self._workspace)}/deployments"
+        return f"{root}/{quote(deployment, safe='')}" if deployment else root
+
+
+def _status(deployment: Deployment, number: int) -> str:
+    revision = deployment.revision(number)
+    return revision.status if revision else deployment.status

@@ -1,0 +1,124 @@
+"""Reading an agent's source from disk, as it is sent: text files by their path in the folder."""
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from argosy.errors import UnreadableSource
+
+REQUIREMENTS = "requirements.txt"
+IGNORE_FILE = ".argosyignore"
+IGNORED = ("__pycache__", "*.pyc", "*.pyo", "venv", "node_modules", "*.egg-info")
+MAX_FILES = 2_000
+MAX_TOTAL_BYTES = 9_000_000
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is sent. `requirements` is the text of requirements.txt, which is not among `files`."""
+
+    name: str
+    files: dict[str, str]
+    requirements: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(len(text.encode()) for text in self.files.values()) + len(
+            self.requirements.encode()
+        )
+
+
+def read_source(place: Path) -> Source:
+    """Return the source in a folder, or one file as a source of its own.
+
+    Hidden files, virtual environments, caches and what .argosyignore names are left out: one
+    pattern per line (`*.csv`, `data/*`, `tests/`), matched with the path and with each part of it.
+    Raises UnreadableSource for what is not UTF-8 text, leads out of the folder, or is too much.
+    """
+    if place.is_file():
+        return Source(safe_name(place.stem), {place.name: _text(place, place.name)})
+    if not place.is_dir():
+        raise UnreadableSource(str(place), "there is no such file or folder.")
+    root = place.resolve()
+    files: dict[str, str] = {}
+    total = 0
+    for path in _paths(root, root, _patterns(root)):
+        relative = path.relative_to(root).as_posix()
+        if root not in path.resolve().parents:
+            raise UnreadableSource(relative, "the link leads out of the folder; copy the file in.")
+        total += path.stat().st_size
+        if len(files) >= MAX_FILES or total > MAX_TOTAL_BYTES:
+            raise UnreadableSource(
+                str(place),
+                f"more than {MAX_FILES} files or {MAX_TOTAL_BYTES // 1_000_000} MB; "
+                f"name what the agent does not need in {IGNORE_FILE}.",
+            )
+        files[relative] = _text(path, relative)
+    requirements = files.pop(REQUIREMENTS, "")
+    if not files:
+        raise UnreadableSource(str(place), "there is no file to deploy.")
+    return Source(safe_name(root.name), files, requirements)
+
+
+def safe_name(text: str) -> str:
+    """Return `text` as a deployment may be named (a DNS label); empty if nothing is left."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:63].rstrip("-")
+
+
+def _paths(folder: Path, root: Path, patterns: list[str]) -> Iterator[Path]:
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        path = Path(entry.path)
+        if entry.name.startswith(".") or _matches(path.relative_to(root), patterns):
+            continue
+        if entry.is_dir():
+            if entry.is_symlink():
+                raise UnreadableSource(
+                    path.relative_to(root).as_posix(), "a link to a folder; copy the folder in."
+                )
+            if not (path / "pyvenv.cfg").exists():
+                yield from _paths(path, root, patterns)
+        elif entry.is_file():
+            yield path
+        else:
+            raise UnreadableSource(
+                path.relative_to(root).as_posix(),
+                f"not a file; remove it or name it in {IGNORE_FILE}.",
+            )
+
+
+def _patterns(root: Path) -> list[str]:
+    file = root / IGNORE_FILE
+    lines = _text(file, IGNORE_FILE).splitlines() if file.is_file() else []
+    given = [line.strip().strip("/") for line in lines]
+    return [*IGNORED, *(line for line in given if line and not line.startswith("#"))]
+
+
+def _matches(path: Path, patterns: list[str]) -> bool:
+    return any(
+        fnmatchcase(path.as_posix(), pattern) or fnmatchcase(path.name, pattern)
+        for pattern in patterns
+    )
+
+
+def _text(path: Path, shown: str) -> str:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UnreadableSource(shown, f"cannot be read: {error.strerror}.") from None
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise UnreadableSource(shown, _binary(f"byte {error.start} is not UTF-8")) from None
+    if "\0" in text:
+        raise UnreadableSource(shown, _binary("it holds a zero byte"))
+    return text
+
+
+def _binary(why: str) -> str:
+    return f"not a text file ({why}); only text can be deployed. Name it in {IGNORE_FILE}."

@@ -1,0 +1,174 @@
+"""One request to the server: keys, time limits, retries that never do a thing twice, problems."""
+
+import random
+import time
+import uuid
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+
+from argosy.errors import LimitReached, Refused, ServerUnreachable, UnreadableAnswer, refusal
+
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 60.0
+SILENCE_SECONDS = 45.0  # a stream's heartbeat comes every 15 s
+MOST_TRIES = 6
+FIRST_DELAY_SECONDS = 0.1
+LONGEST_DELAY_SECONDS = 5.0
+RETRIED = frozenset({429, 502, 503, 504})
+
+T = TypeVar("T")
+Query = Mapping[str, str | int | list[str] | None]
+
+
+class Transport:
+    """Speaks to one server. The key is in no error and no printed form.
+
+    retry_seconds: how long one call may go on being retried. A call is retried when there was no
+    answer, or 429, 502, 503 or 504; every POST carries an idempotency key, so that the server does
+    it once.
+    """
+
+    def __init__(self, url: str, api_key: str, *, retry_seconds: float) -> None:
+        self.url = url.rstrip("/")
+        self._retry_seconds = retry_seconds
+        host = urlsplit(self.url).hostname or ""
+        self._http = httpx.Client(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {api_key}", "User-Agent": "argosy-python"},
+            timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
+            # Loading the certificate store takes longer than a request to a server without TLS.
+            verify=self.url.startswith("https://"),
+            # A proxy of the environment cannot reach this machine's own loopback.
+            trust_env=host not in ("127.0.0.1", "localhost", "::1"),
+        )
+
+    def __repr__(self) -> str:
+        return f"Transport({self.url!r})"
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._http.close()
+
+    def get(self, path: str, kind: type[T], *, query: Query | None = None) -> T:
+        """Return what is at `path`. Raises ServerUnreachable, UnreadableAnswer or a Refused."""
+        return _decoded(self._send("GET", path, query=query), kind)
+
+    def get_bytes(self, path: str) -> bytes:
+        """Return the bytes at `path`. Raises as `get`."""
+        return self._send("GET", path).content
+
+    def post(self, path: str, kind: type[T], body: Mapping[str, Any]) -> T:
+        """Send a command once, however often it takes. Raises as `get`."""
+        sent = {name: value for name, value in body.items() if value is not None}
+        return _decoded(self._send("POST", path, body=msgspec.json.encode(sent)), kind)
+
+    def delete(self, path: str) -> None:
+        """Delete what is at `path`. Raises as `get`."""
+        self._send("DELETE", path)
+
+    @contextmanager
+    def stream(self, path: str, query: Query | None, after: int) -> Generator[httpx.Response]:
+        """Open events after `after`, once. Raises as `get`, and httpx.TransportError."""
+        headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+        if after:
+            headers["Last-Event-ID"] = str(after)
+        limits = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
+        given = _query(query)
+        with self._http.stream("GET", path, params=given, headers=headers, timeout=limits) as got:
+            if got.status_code != 200:
+                got.read()
+                raise _problem(got)
+            if not got.headers.get("content-type", "").startswith("text/event-stream"):
+                raise UnreadableAnswer(f"{self.url}{path} does not stream events.")
+            yield got
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: bytes | None = None,
+    ) -> httpx.Response:
+        headers: dict[str, str] = {}
+        if method == "POST":
+            headers["Idempotency-Key"] = str(uuid.uuid4())
+            headers["Content-Type"] = "application/json"
+        deadline = time.monotonic() + self._retry_seconds
+        given = _query(query)
+        for attempt in range(MOST_TRIES):
+            wait = delay(attempt)
+            last = attempt + 1 == MOST_TRIES
+            try:
+                answer = self._http.request(
+                    method, path, params=given, content=body, headers=headers
+                )
+            except httpx.TransportError as error:
+                if last or time.monotonic() + wait > deadline:
+                    raise ServerUnreachable(self.url, _why(error)) from None
+                time.sleep(wait)
+                continue
+            if answer.is_success:
+                return answer
+            if answer.status_code not in RETRIED or last:
+                raise _problem(answer)
+            wait = max(wait, _retry_after(answer))
+            if time.monotonic() + wait > deadline:
+                raise _problem(answer)
+            time.sleep(wait)
+        raise AssertionError("the last try returns or raises")
+
+
+def delay(attempt: int) -> float:
+    """Return seconds to wait after the `attempt`-th try (from 0): doubling, bounded, jittered."""
+    longest = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2**attempt)
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
+
+
+def _query(query: Query | None) -> dict[str, str | int | list[str]]:
+    return {name: value for name, value in (query or {}).items() if value not in (None, "", [])}
+
+
+def _decoded(answer: httpx.Response, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(answer.content, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UnreadableAnswer(
+            f"The answer of {answer.request.url} is not what Argosy sends: {error}"
+        ) from None
+
+
+def _problem(answer: httpx.Response) -> Refused:
+    try:
+        found = msgspec.json.decode(answer.content, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        found = {}
+    made = refusal(answer.status_code, found, request_id=answer.headers.get("x-request-id", ""))
+    if isinstance(made, LimitReached) and "retry_after" not in made.members:
+        made.members["retry_after"] = _retry_after(answer)
+    return made
+
+
+def _retry_after(answer: httpx.Response) -> float:
+    """Return what the server asks to wait; an HTTP date counts as not said."""
+    try:
+        return max(0.0, float(answer.headers.get("retry-after", "0")))
+    except ValueError:
+        return 0.0
+
+
+def _why(error: httpx.TransportError) -> str:
+    match error:
+        case httpx.ConnectTimeout():
+            return f"no connection within {CONNECT_SECONDS:g} s"
+        case httpx.TimeoutException():
+            return "it took too long to answer"
+        case httpx.ConnectError():
+            return "nothing listens there"
+        case _:
+            return str(error) or type(error).__name__
