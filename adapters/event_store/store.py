@@ -1,0 +1,142 @@
+"""The log that everything else works with: appends, reads, followers and leases of one database."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from adapters.event_store import read
+from adapters.event_store.append import make_item
+from adapters.event_store.backend import Database
+from adapters.event_store.migrate import migrate, sqlite_path
+from adapters.event_store.sqlite import SqliteDatabase
+from adapters.event_store.tail import Page, Tails
+from adapters.leases import SqlLeases
+from domain.decider import Recorded
+from domain.errors import IdempotencyMismatch
+from domain.ports import Answer, Appended, Change, Leases, Meta, Reservation, StreamHead
+
+
+class Store:
+    """An `EventStore` on either database; made by `open_store`, used on the loop that made it."""
+
+    leases: Leases
+
+    def __init__(self, connect: Callable[[Callable[[Appended], None]], Database]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._callbacks: list[Callable[[Appended], None]] = []
+        self._tails = Tails()
+        self._database = connect(self._committed)
+        self.leases = SqlLeases(self._database)
+
+    def on_commit(self, callback: Callable[[Appended], None]) -> None:
+        """Have every append of this process told to `callback`, on the loop, after its commit.
+
+        In the order of the log. What the callback raises goes to the loop's exception handler.
+        """
+        self._callbacks.append(callback)
+
+    def wake(self, position: int) -> None:
+        """Hint that the log has grown to `position`, which followers then read."""
+        if position > 0:
+            self._tails.wake()
+
+    async def append(
+        self,
+        changes: Sequence[Change],
+        meta: Meta,
+        *,
+        reservations: Sequence[Reservation] = (),
+        answer: Answer | None = None,
+    ) -> Appended:
+        """Do all of it or nothing, with whatever else waits; see `EventStore`."""
+        answered: asyncio.Future[Appended] = self._loop.create_future()
+        self._database.submit(make_item(changes, meta, reservations, answer, answered))
+        return await answered
+
+    async def load(self, stream: str) -> StreamHead:
+        """Return a stream's folding events; see `EventStore`."""
+        return read.stream_head(await self._database.fetch(read.LOAD, (stream,)))
+
+    async def read(
+        self, stream: str, *, after: int = 0, limit: int = 1000, backwards: bool = False
+    ) -> list[Recorded[Any]]:
+        """Return one stream by version; backwards, `after` 0 means from its end."""
+        text = read.READ_BACKWARDS if backwards else read.READ_FORWARDS
+        rows = await self._database.fetch(text, (stream, after, limit))
+        return [read.recorded(row) for row in rows]
+
+    async def read_all(
+        self, *, after: int, limit: int = 1000, types: Sequence[str] | None = None
+    ) -> list[Recorded[Any]]:
+        """Return folding events by position; see `EventStore`."""
+        page, _ = await self._page(after, limit, types)
+        return page
+
+    async def head(self) -> int:
+        """Return the log's last position, 0 when it is empty."""
+        return (await self._database.fetch(read.HEAD, ()))[0][0]
+
+    async def resolve(self, scope: str, kind: str, name: str) -> str | None:
+        """Return the id that a name is reserved for."""
+        rows = await self._database.fetch(read.RESOLVE, (scope, kind, name))
+        return rows[0][0] if rows else None
+
+    async def names(self, scope: str, kind: str) -> Mapping[str, str]:
+        """Return all names of a kind in a scope, with their ids, by name."""
+        rows = await self._database.fetch(read.NAMES, (scope, kind))
+        return {row[0]: row[1] for row in rows}
+
+    async def answered(self, scope: str, key: str, body_hash: str) -> bytes | None:
+        """Return the stored answer, None if the key is new. Raises IdempotencyMismatch."""
+        rows = await self._database.fetch(read.ANSWERED, (scope, key))
+        if not rows:
+            return None
+        stored_hash, answer = rows[0]
+        if stored_hash != body_hash:
+            raise IdempotencyMismatch(f"The key {key} was used before, with another body.", key=key)
+        return answer
+
+    async def follow(
+        self, *, after: int, batch: int = 1000, types: Sequence[str] | None = None
+    ) -> AsyncIterator[list[Recorded[Any]]]:
+        """Yield folding events from `after` on, for ever; see `EventStore`."""
+
+        async def page(position: int) -> Page:
+            return await self._page(position, batch, types)
+
+        async with aclosing(self._tails.follow(page, after)) as pages:
+            async for recorded in pages:
+                yield recorded
+
+    async def close(self) -> None:
+        """Finish what was accepted, then let go of the database."""
+        await self._database.close()
+
+    async def _page(self, after: int, limit: int, types: Sequence[str] | None) -> Page:
+        if types is None:
+            rows = await self._database.fetch(read.READ_ALL, (after, limit))
+            page = [read.recorded(row) for row in rows]
+            return page, rows[-1][2] if rows else after
+        # The head comes first: all that it covers is visible, so what is not found is not there.
+        head = await self.head()
+        if head <= after or not types:
+            return [], max(head, after)
+        values = (after, head, limit, *types)
+        rows = await self._database.fetch(read.read_types(types, 3), values)
+        reached = rows[-1][2] if len(rows) == limit else head
+        return [read.recorded(row) for row in rows], reached
+
+    def _committed(self, appended: Appended) -> None:
+        self._tails.wake()
+        for callback in self._callbacks:
+            self._loop.call_soon(callback, appended)
+
+
+async def open_store(url: str) -> Store:
+    """Open the log at `sqlite:///<file>` or `postgresql://…`, bringing its schema up to date.
+
+    Raises Unavailable when the database cannot be reached.
+    """
+    await migrate(url)
+    return Store(lambda on_commit: SqliteDatabase(sqlite_path(url), on_commit))
