@@ -23,13 +23,16 @@ TYPE_CHECKING = False  # what `typing` calls so, without the price of importing 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from types import ModuleType
-    from typing import Any
+    from typing import Any, TypeGuard
 
 MESSAGE_NAMES = frozenset({"message", "msg", "text", "query", "prompt", "input", "user_input"})
 MAX_EXTRA = 65_536  # characters of JSON
+_ANSWER = ',"answer":true'
 
-_POSITIONAL = 2  # inspect.Parameter kinds up to here take positional arguments
+_KEYWORD_ONLY = 3  # the first kind of inspect.Parameter that takes no positional argument
 _VARARGS = 0x04  # inspect.CO_VARARGS
+_UNKNOWN = object()  # no annotation
+_VARIABLE = (("*", _UNKNOWN), ("*", _UNKNOWN))  # `*args` is given all there is
 
 
 class RunContext:
@@ -79,41 +82,54 @@ def call(entry: "Callable[..., Any]", request: "dict[str, Any]", system_prompt: 
     if hasattr(result, "__await__"):
         result = _run(_awaited(result))
     if hasattr(result, "__anext__"):
-        result = _run(_streamed(result))
+        _run(_stream_async(result))
     elif hasattr(result, "__next__"):
-        result = _stream(result)
-    if not arguments and Channel.says_on_stdout and type(result) is int:
+        _stream(result)
+    elif not arguments and Channel.says_on_stdout and type(result) is int:
         sys.exit(result)  # as in `sys.exit(main())`
-    answer(result)
+    else:
+        answer(result, default="said" if arguments or Channel.said else "stdout")
 
 
-def answer(result: object) -> None:
-    """Report what an entry returned: a text, or a dict with `response` or `output`."""
+def answer(result: "Any", *, default: str = "said") -> None:
+    """Report what an entry returned: a text, or a dict with `response` or `output`.
+
+    default: what the answer is if that is no text: all that was said, or printed.
+    """
     extra: dict[str, Any] = {}
-    if isinstance(result, dict):
-        extra = {str(key): value for key, value in result.items()}  # type: ignore[misc] - any dict
+    if _is_dict(result):
+        extra = {str(key): value for key, value in result.items()}
         result = extra.pop("response") if "response" in extra else extra.get("output", extra)
     text = _answer_text(result)
-    source = "said"
+    source = default
     if text and not was_said(text):
         source = "answer"
-        send_text("message", text, ',"answer":true')
-    elif not text and Channel.says_on_stdout:
-        source = "stdout"
+        send_text("message", text, _ANSWER)
     send("result", f'"from":{quote(source)},"extra":{_extra_json(extra)}')
 
 
-def _entry_of(value: object) -> "Callable[..., Any] | None":
+def _is_dict(value: object) -> "TypeGuard[dict[str, Any]]":
+    return isinstance(value, dict)
+
+
+def _entry_of(value: object) -> "Callable[[dict[str, Any]], Any] | None":
     """Return how to call a framework's object with a request, or None if it is not one."""
     if value is None or isinstance(value, type | type(sys)):
         return None
     invoke = getattr(value, "invoke", None)
     kind = type(value).__name__
-    if callable(invoke):
-        if kind == "AgentExecutor" or hasattr(value, "agent"):
-            return lambda request: _output(invoke({"input": request["message"]}), ("output",))
-        if kind == "CompiledGraph" or hasattr(value, "nodes"):
-            return lambda request: _last_message(invoke({"messages": _messages(request)}))
+    if callable(invoke) and (kind == "AgentExecutor" or hasattr(value, "agent")):
+
+        def execute(request: "dict[str, Any]") -> object:
+            return _output(invoke({"input": request["message"]}))
+
+        return execute
+    if callable(invoke) and (kind == "CompiledGraph" or hasattr(value, "nodes")):
+
+        def traverse(request: "dict[str, Any]") -> object:
+            return _last_message(invoke({"messages": _messages(request)}))
+
+        return traverse
     for name in ("invoke", "run", "kickoff"):
         method = getattr(value, name, None)
         if callable(method):
@@ -121,13 +137,12 @@ def _entry_of(value: object) -> "Callable[..., Any] | None":
     return None
 
 
-def _invoking(method: "Callable[..., Any]") -> "Callable[..., Any]":
+def _invoking(method: "Callable[..., Any]") -> "Callable[[dict[str, Any]], Any]":
     def invoke(request: "dict[str, Any]") -> object:
         message = request["message"]
         # CrewAI's kickoff takes nothing but named inputs.
         named = next(iter(_parameters(method)), ("", None))[0] == "inputs"
-        given = {"message": message, "input": message} if named else message
-        return _output(method(given), ("output", "result"))
+        return _output(method({"message": message, "input": message} if named else message))
 
     return invoke
 
@@ -139,24 +154,21 @@ def _messages(request: "dict[str, Any]") -> "list[object]":
     return [messages.HumanMessage(content=request["message"])]
 
 
-def _last_message(result: object) -> str:
-    messages = result.get("messages") if isinstance(result, dict) else None  # type: ignore[misc]
-    return _plain(messages[-1]) if messages else text_of(result)  # type: ignore[arg-type]
+def _last_message(result: "Any") -> object:
+    messages = result.get("messages") if _is_dict(result) else None
+    return _plain(messages[-1]) if messages else result
 
 
-def _output(result: object, names: "tuple[str, ...]") -> object:
-    if isinstance(result, dict):
-        for name in names:
-            if name in result:
-                return _plain(result[name])  # type: ignore[arg-type] - any dict
-        return text_of(result)  # type: ignore[arg-type]
-    return result if hasattr(result, "__await__") else _plain(result)
+def _output(result: "Any") -> object:
+    if _is_dict(result):
+        return _plain(result.get("output", result.get("result", result)))
+    return _plain(result)
 
 
-def _plain(value: object) -> str:
-    """Return the text of a message object or dict, of whatever framework."""
-    content = value.get("content") if isinstance(value, dict) else getattr(value, "content", None)  # type: ignore[misc]
-    return content if isinstance(content, str) else text_of(value)  # type: ignore[arg-type]
+def _plain(value: "Any") -> object:
+    """Return the text of a message object or dict, of whatever framework; else the value."""
+    content = value.get("content") if _is_dict(value) else getattr(value, "content", None)
+    return content if isinstance(content, str) else value
 
 
 def _arguments(
@@ -174,9 +186,6 @@ def _arguments(
     return (request["message"] if _is_text(annotation, entry) else request,)
 
 
-_UNKNOWN = object()
-
-
 def _parameters(entry: "Callable[..., Any]") -> "list[tuple[str, Any]]":
     """Return name and annotation of each positional parameter; `*args` counts as two."""
     code = getattr(entry, "__code__", None)
@@ -187,9 +196,6 @@ def _parameters(entry: "Callable[..., Any]") -> "list[tuple[str, Any]]":
     skipped = 1 if getattr(entry, "__self__", None) is not None else 0
     found = [(name, annotations.get(name, _UNKNOWN)) for name in names[skipped:]]
     return [*found, *_VARIABLE] if code.co_flags & _VARARGS else found
-
-
-_VARIABLE = (("*", _UNKNOWN), ("*", _UNKNOWN))
 
 
 def _inspected(entry: "Callable[..., Any]") -> "list[tuple[str, Any]]":
@@ -204,7 +210,7 @@ def _inspected(entry: "Callable[..., Any]") -> "list[tuple[str, Any]]":
     for each in signature.parameters.values():
         if each.kind == inspect.Parameter.VAR_POSITIONAL:
             found.extend(_VARIABLE)
-        elif each.kind < _POSITIONAL:
+        elif each.kind < _KEYWORD_ONLY:
             known = each.annotation is not inspect.Parameter.empty
             found.append((each.name, each.annotation if known else _UNKNOWN))
     return found
@@ -235,34 +241,44 @@ def _run(awaitable: "Awaitable[object]") -> object:
 
 
 async def _awaited(result: "Awaitable[object]") -> object:
-    value = await result
-    return await _streamed(value) if hasattr(value, "__anext__") else value
+    return await result
 
 
-async def _streamed(pieces: "Any") -> object:
-    texts = [_piece(piece) async for piece in pieces]
-    return "".join(texts)
+async def _stream_async(pieces: "Any") -> None:
+    async for piece in pieces:
+        _say_answer(piece)
+    _end_stream(None)
 
 
-def _stream(pieces: "Any") -> object:
-    """Say what a generator yields; what it returns, if it does, is the answer."""
-    texts: list[str] = []
+def _stream(pieces: "Any") -> None:
+    """Say what a generator yields. What it returns is one more piece, and may have extra keys."""
     while True:
         try:
-            texts.append(_piece(next(pieces)))
+            piece = next(pieces)
         except StopIteration as end:
-            return "".join(texts) if end.value is None else end.value
+            _end_stream(end.value)
+            return
+        _say_answer(piece)
 
 
-def _piece(piece: object) -> str:
-    text = _answer_text(piece.get("response", piece) if isinstance(piece, dict) else piece)  # type: ignore[misc]
-    agent.say(text)
-    return text
+def _say_answer(piece: "Any") -> None:
+    text = _answer_text(piece.get("response", piece) if _is_dict(piece) else piece)
+    send_text("message", text, _ANSWER)
+
+
+def _end_stream(value: "Any") -> None:
+    extra: dict[str, Any] = {}
+    if _is_dict(value):
+        extra = {str(key): each for key, each in value.items()}
+        value = extra.pop("response", "")
+    _say_answer(value)
+    send("result", f'"from":"answer","extra":{_extra_json(extra)}')
 
 
 def _answer_text(value: object) -> str:
     if isinstance(value, dict | list | tuple):
-        return stdlib_json().dumps(value, default=str, ensure_ascii=False)
+        encoded: str = stdlib_json().dumps(value, default=str, ensure_ascii=False)
+        return encoded
     return text_of(value)
 
 

@@ -1,0 +1,252 @@
+"""Run an agent's source inside a sandbox: the first and only thing that `main` is called for.
+
+The task comes on standard input, framed by `workers/harnesses/source.py`. The source is copied into
+the working directory and run from there, as it would be by `cd folder && python agent.py`: its
+files can be read and written by relative name. Standard input then holds the message.
+In-sandbox code: see `_channel`.
+"""
+
+# pathlib costs as much as all the rest:
+# ruff: noqa: PTH103, PTH108, PTH109, PTH112, PTH118, PTH120, PTH123, PTH208
+
+import builtins
+import os
+import sys
+
+from argosy import agent
+from argosy._calling import answer, call, find_entry
+from argosy._channel import Channel, open_channel, send, send_error, stdlib_json
+from argosy._entry import SCRIPT, main_blocks, may_have_entry, parse, plan
+
+TYPE_CHECKING = False  # what `typing` calls so, without the price of importing it
+if TYPE_CHECKING:
+    from types import CodeType, ModuleType
+    from typing import Any
+
+CHANNEL_VARIABLE = "ARGOSY_CHANNEL_FD"
+
+_HERE = os.path.dirname(__file__)
+_KEPT: "list[ModuleType]" = []  # what `__main__` was; a module that nobody holds is emptied
+
+
+def main() -> None:
+    """Run the task on standard input. Ends as the agent's program ends."""
+    open_channel(int(os.environ.pop(CHANNEL_VARIABLE)), says_on_stdout=False)
+    try:
+        task = _read_task(0)
+        root = os.getcwd()
+        _copy_tree(task["source"], root)
+        path = os.path.join(root, task["entry_point"])
+        with open(path, "rb") as file:
+            source = file.read()
+        _offer_message(task["message"], path)
+    except OSError as error:
+        send_error(f"The agent could not be started: {error}", kind="failure")
+        sys.exit(1)
+    try:
+        _run(task, root, path, source)
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001 - everything that ends the program is reported
+        _failures().report(error, root)
+        sys.exit(130 if isinstance(error, KeyboardInterrupt) else 1)
+
+
+def _run(task: "dict[str, str]", root: str, path: str, source: bytes) -> None:
+    kind = SCRIPT
+    try:
+        if may_have_entry(source):
+            kind = plan(parse(source, path))
+    finally:
+        # Before anything of the agent's runs: it says how its standard output is to be read.
+        send("start", f'"stdout":"{"say" if kind.says_on_stdout else "log"}"')
+    Channel.says_on_stdout = kind.says_on_stdout
+    _offer_request(task)
+    _offer_site()
+    _put_on_path(root, os.path.dirname(path), task, is_module=kind.is_module)
+    if not kind.is_module:
+        module = type(sys)("__main__")
+        module.__file__ = path
+        module.__dict__["__builtins__"] = builtins
+        module.__loader__ = _external().SourceFileLoader("__main__", path)
+        _run_as_main(module, compile(source, path, "exec", dont_inherit=True))
+        return
+    module = _import(task["entry_point"], path)
+    entry = find_entry(module)
+    if entry is not None:
+        call(entry, agent.request, task["system_prompt"])
+        return
+    # There was nothing to call after all. What is left of a script are its `__main__` blocks, and
+    # what it printed was its answer.
+    module.__name__ = "__main__"
+    blocks = main_blocks(parse(source, path))
+    _run_as_main(module, compile(blocks, path, "exec", dont_inherit=True))
+    answer(None, default="said" if Channel.said else "stdout")
+
+
+def _run_as_main(module: "ModuleType", code: "CodeType") -> None:
+    _KEPT.append(sys.modules["__main__"])
+    sys.modules["__main__"] = module
+    exec(code, module.__dict__)  # noqa: S102 - the agent's own code is what a sandbox is for
+
+
+def _failures() -> "Any":
+    from argosy import _failures  # noqa: PLC0415 - nine milliseconds, spent only on errors
+
+    return _failures
+
+
+def _external() -> "Any":
+    """Return `importlib.machinery`, as far as it is always loaded."""
+    return sys.modules["_frozen_importlib_external"]
+
+
+def _import(entry_point: str, path: str) -> "ModuleType":
+    """Import the entry point under its dotted name, so that its relative imports work."""
+    parts = entry_point.removesuffix(".py").split("/")
+    if parts[-1] == "__init__" and len(parts) > 1:
+        parts.pop()
+    if not any("." in part for part in parts):
+        name = ".".join(parts)
+        __import__(name)
+        return sys.modules[name]
+    name = "_".join(parts).replace(".", "_")
+    bootstrap: Any = sys.modules["_frozen_importlib"]
+    spec = _external().spec_from_file_location(name, path)
+    module: ModuleType = bootstrap.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _read_task(descriptor: int) -> "dict[str, str]":
+    """Read a line of `name=length` words, and the values of those lengths after it."""
+    data = b""
+    while b"\n" not in data:
+        data += _read_some(descriptor)
+    header, _, body = data.partition(b"\n")
+    words = [word.partition("=") for word in header.decode().split()]
+    lengths = {name: int(length) for name, _, length in words}
+    pieces, missing = [body], sum(lengths.values()) - len(body)
+    while missing > 0:
+        pieces.append(_read_some(descriptor))
+        missing -= len(pieces[-1])
+    body, task, start = b"".join(pieces), dict[str, str](), 0
+    for name, length in lengths.items():
+        task[name] = body[start : start + length].decode("utf-8", "replace")
+        start += length
+    return task
+
+
+def _read_some(descriptor: int) -> bytes:
+    data = os.read(descriptor, 1 << 20)
+    if not data:
+        raise OSError("the task on standard input is cut off")
+    return data
+
+
+def _copy_tree(source: str, target: str) -> None:
+    with os.scandir(source) as entries:
+        for entry in entries:
+            place = os.path.join(target, entry.name)
+            if entry.is_dir(follow_symlinks=False):
+                os.makedirs(place, exist_ok=True)
+                _copy_tree(entry.path, place)
+            elif entry.is_file(follow_symlinks=False):
+                _copy_file(entry.path, place)
+
+
+def _copy_file(source: str, target: str) -> None:
+    given = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(given).st_mode & 0o777 | 0o600
+        made = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        try:
+            while data := os.read(given, 1 << 20):
+                while data:
+                    data = data[os.write(made, data) :]
+        finally:
+            os.close(made)
+    finally:
+        os.close(given)
+
+
+def _offer_message(message: str, path: str) -> None:
+    """Give the message to the program in all the ways it may look for it."""
+    agent.message = message
+    sys.argv = [path, message]
+    try:
+        file = os.memfd_create("message")
+    except (AttributeError, OSError):  # not Linux, or not allowed
+        name = f"/tmp/argosy-message-{os.getpid()}"  # noqa: S108 - inside, and made exclusively
+        file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        os.unlink(name)
+    data = message.encode("utf-8", "replace")
+    while data:
+        data = data[os.write(file, data) :]
+    os.lseek(file, 0, os.SEEK_SET)
+    os.dup2(file, 0)
+    os.close(file)
+
+
+def _offer_request(task: "dict[str, str]") -> None:
+    request: dict[str, Any] = {"message": task["message"], "history": [], "context": {}}
+    for name in ("history", "context"):
+        if task[name] not in ("[]", "{}"):
+            request[name] = stdlib_json().loads(task[name])
+    for name in ("run_id", "user_id", "conversation_id"):
+        if task[name]:
+            request[name] = task[name]
+    request["attempt"] = int(task["attempt"])
+    agent.request = request
+
+
+def _offer_site() -> None:
+    """Add what scripts expect of `site`, which is left out where the base has no packages."""
+    if not hasattr(builtins, "exit"):
+        import _sitebuiltins  # noqa: PLC0415 - only where it is needed
+
+        for name in ("exit", "quit"):
+            setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
+
+
+def _put_on_path(root: str, folder: str, task: "dict[str, str]", *, is_module: bool) -> None:
+    """Order the import path as `python agent.py` would: the source, the library, dependencies.
+
+    The source may have modules called as the library's. It gets its own, as it would elsewhere,
+    and this program keeps those that it has.
+    """
+    runtime = os.path.dirname(_HERE)
+    library = [path for path in sys.path if path != runtime]
+    sys.path[:] = library
+    dependencies = task["dependencies"]
+    if dependencies:
+        if any(name.endswith(".pth") for name in os.listdir(dependencies)):
+            import site  # noqa: PLC0415 - only where it is needed
+
+            site.addsitedir(dependencies)
+        else:
+            sys.path.append(dependencies)
+    own = [root, folder] if is_module else [folder, root]
+    own += [os.path.join(root, path) for path in task["python_path"].split(":") if path]
+    _give_way(own)
+    sys.path[:] = [*dict.fromkeys([*own, *sys.path]), runtime]
+
+
+def _give_way(folders: "list[str]") -> None:
+    """Load what this program may need later, then forget it where the source has its own."""
+    taken = {
+        name.partition(".")[0]
+        for folder in dict.fromkeys(folders)
+        if os.path.isdir(folder)
+        for name in os.listdir(folder)
+    }
+    taken.intersection_update(sys.stdlib_module_names)
+    loaded = set(sys.modules)
+    if taken <= loaded:
+        return
+    stdlib_json()
+    _failures()
+    for name in set(sys.modules) - loaded:
+        if name.partition(".")[0] in taken:
+            del sys.modules[name]
