@@ -1,0 +1,57 @@
+"""Telling other processes what this one has appended: live frames, and that the log has grown."""
+
+import asyncio
+from collections import deque
+
+import msgspec
+
+from adapters.live_streams import RedisLiveStreams
+from domain.live import live_view
+from domain.ports import Appended, Frame
+
+FOLLOWED = ("run-", "build-")  # streams whose events people follow live
+PENDING_FRAMES = 4096  # what waits for a slow Redis; older frames are dropped, SQL has them
+BATCH_FRAMES = 256
+LAST_SECONDS = 1.0  # for what is pending when the process ends
+
+
+class Announcer:
+    """Sends after commit, in the order of commits, without holding up whoever appended."""
+
+    def __init__(self, live: RedisLiveStreams) -> None:
+        self._live = live
+        self._frames: deque[Frame] = deque(maxlen=PENDING_FRAMES)
+        self._position = 0
+        self._something = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def committed(self, appended: Appended) -> None:
+        """Take what an append wrote; called on the event loop, in the order of commits."""
+        for recorded in appended.recorded:
+            if recorded.stream.startswith(FOLLOWED):
+                data = msgspec.json.encode(live_view(recorded))
+                self._frames.append((recorded.stream, recorded.version, data))
+            if recorded.position is not None:
+                self._position = max(self._position, recorded.position)
+        self._something.set()
+        self._idle.clear()
+
+    async def run(self) -> None:
+        """Send for ever."""
+        while True:
+            await self._something.wait()
+            self._something.clear()
+            while self._frames or self._position:
+                count = min(len(self._frames), BATCH_FRAMES)
+                frames = [self._frames.popleft() for _ in range(count)]
+                position, self._position = self._position, 0
+                await self._live.publish(frames, position=position)
+            self._idle.set()
+
+    async def flush(self) -> None:
+        """Return when nothing is pending, or after a second."""
+        try:
+            await asyncio.wait_for(self._idle.wait(), LAST_SECONDS)
+        except TimeoutError:
+            return

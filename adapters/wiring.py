@@ -1,0 +1,87 @@
+"""The one place where a process's parts are opened, joined and closed."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import asynccontextmanager
+
+import structlog
+from msgspec import Struct
+
+from adapters.announcing import Announcer
+from adapters.blobs import FolderBlobs
+from adapters.connections import connect, connect_blocking
+from adapters.event_store.store import Store, open_store
+from adapters.job_queue import RqQueue
+from adapters.live_streams import RedisLiveStreams
+from adapters.settings import Settings
+from domain.handling import Commands
+from domain.ports import Leases
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Services(Struct, frozen=True, kw_only=True):
+    """What a process works with. `name`: the process, as its log lines call it."""
+
+    name: str
+    settings: Settings
+    store: Store
+    leases: Leases
+    commands: Commands
+    live: RedisLiveStreams
+    queue: RqQueue
+    blobs: FolderBlobs
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, *, name: str) -> AsyncGenerator[Services]:
+    """Open everything for one process, on its event loop, and close it in order on leaving.
+
+    What this process appends is announced to the others after commit; what they append wakes the
+    followers here. Redis need not be there, at the start or ever: it is used while it is.
+    Raises Unavailable when the database cannot be reached.
+    """
+    settings.data.mkdir(parents=True, exist_ok=True)
+    store = await open_store(settings.log_url)
+    live = RedisLiveStreams(connect(settings.redis))
+    queue = RqQueue(connect_blocking(settings.redis))
+    announcer = Announcer(live)
+    store.on_commit(announcer.committed)
+    tasks = [_task(announcer.run()), _task(_pass_on_wakes(live, store))]
+    try:
+        yield Services(
+            name=name,
+            settings=settings,
+            store=store,
+            leases=store.leases,
+            commands=Commands(store),
+            live=live,
+            queue=queue,
+            blobs=FolderBlobs(settings.blob_directory),
+        )
+    finally:
+        await store.close()
+        await asyncio.sleep(0)  # what was committed last is told on the loop's next turn
+        await announcer.flush()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await live.close()
+        await queue.close()
+
+
+async def _pass_on_wakes(live: RedisLiveStreams, store: Store) -> None:
+    async for position in live.wakes():
+        store.wake(position)
+
+
+def _task(work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    """Start what only carries hints: if it dies of a bug, the process goes on, and says so."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(_report)
+    return task
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("hints.died", exc_info=error)
