@@ -10,20 +10,18 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncGenerator, Coroutine, Generator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path, PurePosixPath
 
 from domain.errors import Invalid
-from workers.sandboxes.cgroups import Cgroups
 from workers.sandboxes.driver import SandboxUnsupported, Scope, Spec
+from workers.sandboxes.groups import Cgroups, make_group, remove
 from workers.sandboxes.kernel import adopt_orphans
 from workers.sandboxes.launches import launch
 from workers.sandboxes.namespaces import Paths
 from workers.sandboxes.opened import BubblewrapSandbox
 from workers.sandboxes.owners import Owner
 from workers.sandboxes.uids import Uids
-
-SETPRIV = "/usr/bin/setpriv"
 
 
 class BubblewrapDriver:
@@ -53,7 +51,7 @@ class BubblewrapDriver:
         self._check(spec)
         with self._uid_for(spec) as uid:
             self._hand_over(spec, uid)
-            sandbox = self._launch(spec, uid)
+            sandbox = await self._launch(spec, uid)
             try:
                 await sandbox.start()
                 yield sandbox
@@ -99,20 +97,21 @@ class BubblewrapDriver:
         except OSError as error:
             raise SandboxUnsupported(f"A directory could not be handed over: {error}.") from error
 
-    def _launch(self, spec: Spec, uid: int) -> BubblewrapSandbox:
+    async def _launch(self, spec: Spec, uid: int) -> BubblewrapSandbox:
         name = self._owner.name_sandbox()
-        command = [*self._drop_to(uid), self._paths.open_path(self._bwrap)]
+        bwrap = self._paths.open_path(self._bwrap)
+        group = make_group(self._cgroups, name, spec.limits) if self._cgroups else None
         try:
-            launched = launch(command, uid, spec, self._paths, name)
-        except OSError as error:
-            raise SandboxUnsupported(f"bubblewrap could not be started: {error}.") from error
-        return BubblewrapSandbox(name, uid, spec, launched, self._cgroups)
-
-    def _drop_to(self, uid: int) -> list[str]:
-        """A program that changes the uid; Popen's own way to would fork all of this process."""
-        if self._uids is None:
-            return []
-        return [SETPRIV, f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--"]
+            with group.around_start() if group else nullcontext():
+                launched = launch(bwrap, uid, spec, self._paths, name)
+        except BaseException as error:
+            if group is not None:
+                await remove(group)
+            if isinstance(error, OSError):
+                words = f"bubblewrap could not be started: {error}."
+                raise SandboxUnsupported(words) from error
+            raise
+        return BubblewrapSandbox(name, uid, spec, launched, group)
 
 
 async def _to_the_end(work: Coroutine[None, None, None]) -> None:

@@ -2,14 +2,14 @@
 
 import os
 import subprocess
-from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import cache
 
 from msgspec import Struct
 
 from workers.sandboxes.arguments import WAIT, bubblewrap_arguments
 from workers.sandboxes.driver import Spec
+from workers.sandboxes.kernel import acting_as
 from workers.sandboxes.namespaces import Paths
 from workers.sandboxes.seccomp import filter_here
 
@@ -19,8 +19,7 @@ SHELL = "/bin/sh"
 class Launch(Struct, frozen=True):
     """A bubblewrap that was started, and the host's ends of its pipes.
 
-    information: bubblewrap writes the pid of pid 1 there, as JSON in pieces.
-    gate: pid 1 starts nothing until a byte comes.
+    information: bubblewrap has written the pid of pid 1 there, as JSON, when the shell is ready.
     channel_number: of the program's end of the channel, which is the same inside.
     """
 
@@ -31,11 +30,10 @@ class Launch(Struct, frozen=True):
     channel: int | None
     channel_number: int | None
     information: int
-    gate: int
 
 
-def launch(command: Sequence[str], uid: int, spec: Spec, paths: Paths, name: str) -> Launch:
-    """Start `command` (which ends in bubblewrap's path) for `spec`. Raises OSError.
+def launch(bwrap: str, uid: int, spec: Spec, paths: Paths, name: str) -> Launch:
+    """Start bubblewrap for `spec` as `uid`. Raises OSError.
 
     The kernel kills bubblewrap, and bubblewrap the sandbox, when the calling *thread* ends, so that
     must be one that lives as long as the process. Blocks about 1 ms.
@@ -59,7 +57,6 @@ def launch(command: Sequence[str], uid: int, spec: Spec, paths: Paths, name: str
         stdout, stdout_theirs = pipe(ours, theirs)
         stderr, stderr_theirs = pipe(ours, theirs)
         information, information_theirs = pipe(ours, theirs)
-        gate_theirs, gate = pipe(theirs, ours)
         channel, channel_theirs = pipe(ours, theirs) if spec.channel else (None, None)
         files = {path: shared(text.encode()) for path, text in spec.files.items()}
         system_calls = os.open(f"/proc/self/fd/{_filter()}", os.O_RDONLY | os.O_CLOEXEC)
@@ -67,22 +64,23 @@ def launch(command: Sequence[str], uid: int, spec: Spec, paths: Paths, name: str
         options = [
             *bubblewrap_arguments(spec, paths, files),
             *("--seccomp", str(system_calls)),
-            *("--info-fd", str(information_theirs), "--block-fd", str(gate_theirs)),
+            *("--info-fd", str(information_theirs)),
         ]
         arguments = shared("\0".join([*options, ""]).encode())
-        inherited = [*files.values(), system_calls, information_theirs, gate_theirs, arguments]
-        process = subprocess.Popen(  # noqa: S603, every word is ours
-            [*command, "--args", str(arguments), SHELL, "-c", WAIT, "sandbox", name],
-            env={},
-            cwd="/",
-            stdin=stdin_theirs,
-            stdout=stdout_theirs,
-            stderr=stderr_theirs,
-            pass_fds=inherited if channel_theirs is None else [*inherited, channel_theirs],
-            start_new_session=True,  # a Ctrl-C for the worker is not one for its sandboxes
-        )
+        inherited = [*files.values(), system_calls, information_theirs, arguments]
+        with acting_as(uid) if uid != os.geteuid() else nullcontext():
+            process = subprocess.Popen(  # noqa: S603, every word is ours
+                [bwrap, "--args", str(arguments), SHELL, "-c", WAIT, "sandbox", name],
+                env={},
+                cwd="/",
+                stdin=stdin_theirs,
+                stdout=stdout_theirs,
+                stderr=stderr_theirs,
+                pass_fds=inherited if channel_theirs is None else [*inherited, channel_theirs],
+                start_new_session=True,  # a Ctrl-C for the worker is not one for its sandboxes
+            )
         ours.pop_all()
-    return Launch(process, stdin, stdout, stderr, channel, channel_theirs, information, gate)
+    return Launch(process, stdin, stdout, stderr, channel, channel_theirs, information)
 
 
 @cache

@@ -11,7 +11,6 @@ import structlog
 
 from workers.sandboxes import results
 from workers.sandboxes.arguments import READY, SHARED_MEMORY, TEMPORARY, program_line
-from workers.sandboxes.cgroups import Cgroups, Group
 from workers.sandboxes.driver import (
     CHANNEL_VARIABLE,
     Exit,
@@ -21,9 +20,10 @@ from workers.sandboxes.driver import (
     Scope,
     Spec,
 )
+from workers.sandboxes.groups import Group, holds, remove
 from workers.sandboxes.launches import Launch
 from workers.sandboxes.pipes import Feed, Outputs, Stream
-from workers.sandboxes.processes import Life, continue_all, stop_all
+from workers.sandboxes.processes import Life, continue_all, members, stop_all, user_ids
 
 START_SECONDS = 30.0
 MAX_COMPLAINT = 4096  # bytes of bubblewrap's own words
@@ -39,15 +39,14 @@ class BubblewrapSandbox:
     """See `driver.Sandbox`. Made by the driver, which starts and ends it."""
 
     def __init__(
-        self, name: str, uid: int, spec: Spec, launch: Launch, cgroups: Cgroups | None
+        self, name: str, uid: int, spec: Spec, launch: Launch, group: Group | None
     ) -> None:
         self.id = name
         self.uid = uid
-        self.scope: Scope = "sandbox" if cgroups else "process"
+        self.scope: Scope = "sandbox" if group else "process"
         self._spec = spec
         self._launch = launch
-        self._cgroups = cgroups
-        self._group: Group | None = None
+        self._group = group
         self._life = Life(launch.process)
         self._input = Feed(launch.stdin)
         streams: dict[int, Stream] = {launch.stdout: "stdout", launch.stderr: "stderr"}
@@ -64,15 +63,8 @@ class BubblewrapSandbox:
         """Return when all of it stands and is limited. Raises SandboxUnsupported if it does not."""
         try:
             async with asyncio.timeout(START_SECONDS):
-                # bubblewrap builds the namespaces meanwhile
-                if self._cgroups is not None:
-                    self._group = self._cgroups.make(self.id, self._spec.limits)
-                self._inside = await self._pid_inside()
-                self._life.watch_inside(self._inside)
-                if self._group is not None:
-                    self._group.admit(self._inside)
-                os.write(self._launch.gate, b"g")
                 await self._ready()
+                await self._look_inside()
                 self._open_handles()
         except TimeoutError as error:
             words = f"The sandbox did not start within {START_SECONDS:.0f} s."
@@ -161,28 +153,14 @@ class BubblewrapSandbox:
         self._input.close()
         self._outputs.close()
         self._life.close()
-        for descriptor in (*self._handles, self._launch.information, self._launch.gate):
+        for descriptor in (*self._handles, self._launch.information):
             os.close(descriptor)
         self._handles.clear()
         if self._group is not None:
             try:
-                await self._group.remove()
+                await remove(self._group)
             except TimeoutError:  # the sweep will find it
                 log.warning("sandbox.group_left", sandbox=self.id)
-
-    async def _pid_inside(self) -> int:
-        """From bubblewrap's information, or SandboxUnsupported with its complaint."""
-        os.set_blocking(self._launch.information, False)
-        information = Outputs({os.dup(self._launch.information): "stdout"})
-        answer = b""
-        try:
-            async for output in information.read():
-                answer += output.data
-                if b"}" in answer:
-                    return int(json.loads(answer)["child-pid"])
-        finally:
-            information.close()
-        raise await self._complaint()
 
     async def _ready(self) -> None:
         while (first := self._outputs.take_first("stdout", len(READY))) is None:
@@ -190,6 +168,18 @@ class BubblewrapSandbox:
         if first != READY:
             raise await self._complaint()
         self._spawn(self._note_the_end())
+
+    async def _look_inside(self) -> None:
+        """Make sure of who runs in there and under which limits, before anything untrusted does."""
+        self._inside = int(json.loads(os.read(self._launch.information, 4096))["child-pid"])
+        self._life.watch_inside(self._inside)
+        uids = user_ids(self._inside)
+        if uids != {self.uid} or 0 in uids:
+            raise SandboxUnsupported(f"The sandbox runs with the uids {uids}, not {self.uid}.")
+        if self._group is not None and not holds(self._group, self._inside):
+            outside = self._launch.process.pid
+            pids = [outside, self._inside, *members(self._inside)]
+            await asyncio.to_thread(self._group.admit, pids)
 
     async def _complaint(self) -> SandboxUnsupported:
         await self.kill()

@@ -10,7 +10,7 @@ import os
 import signal
 from pathlib import Path
 
-from workers.sandboxes.cgroups import Cgroups
+from workers.sandboxes.groups import Cgroups, remove
 from workers.sandboxes.owners import Owner
 
 
@@ -21,14 +21,13 @@ async def sweep_orphans(cgroups: Cgroups | None) -> list[str]:
     owners and other sweeps.
     """
     found = set(await asyncio.to_thread(_kill_processes))
-    for group in cgroups.find() if cgroups else ():
-        owner = Owner.of(group.name)
-        if owner is None or not owner.is_dead():
-            continue
-        found.add(group.name)
-        group.kill()
-        with contextlib.suppress(TimeoutError):  # the next sweep tries again
-            await group.remove()
+    if cgroups is not None:
+        for name in filter(_is_orphan, cgroups.names()):
+            found.add(name)
+            group = cgroups.find(name)
+            group.kill()
+            with contextlib.suppress(TimeoutError):  # the next sweep tries again
+                await remove(group)
     return sorted(found)
 
 
@@ -51,5 +50,9 @@ def _orphan(process: Path) -> str | None:
     except OSError:  # gone meanwhile, or another user's
         return None
     name = words[-1].decode("ascii", "replace")
+    return name if _is_orphan(name) else None
+
+
+def _is_orphan(name: str) -> bool:
     owner = Owner.of(name)
-    return name if owner is not None and owner.is_dead() else None
+    return owner is not None and owner.is_dead()

@@ -79,6 +79,23 @@ class Life:
         self.gone.set()
 
 
+def user_ids(pid: int) -> set[int]:
+    """The real, effective, saved and file system uid of a process. Raises FileNotFoundError."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("Uid:"):
+            return set(map(int, line.split()[1:]))
+    return set()
+
+
+def members(inside: int) -> list[int]:
+    """The pids of everything in the pid namespace of its pid 1, `inside`, but that one."""
+    namespace = _pid_namespace(inside)
+    if namespace is None:
+        return []
+    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return [pid for pid in pids if pid != inside and _pid_namespace(pid) == namespace]
+
+
 def stop_all(inside: int) -> bool:
     """Stop every process in the pid namespace of `inside`, but not its pid 1.
 
@@ -86,7 +103,7 @@ def stop_all(inside: int) -> bool:
     if that does not end (a fork bomb can be faster).
     """
     for _ in range(MAX_PASSES):
-        running = [pid for pid in _members(inside) if not _is_stopped(pid)]
+        running = [pid for pid in members(inside) if not _is_stopped(pid)]
         if not running:
             return True
         _signal(running, signal.SIGSTOP)
@@ -95,15 +112,7 @@ def stop_all(inside: int) -> bool:
 
 def continue_all(inside: int) -> None:
     """Undo stop_all."""
-    _signal(_members(inside), signal.SIGCONT)
-
-
-def _members(inside: int) -> list[int]:
-    namespace = _pid_namespace(inside)
-    if namespace is None:
-        return []
-    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-    return [pid for pid in pids if pid != inside and _pid_namespace(pid) == namespace]
+    _signal(members(inside), signal.SIGCONT)
 
 
 def _pid_namespace(pid: int) -> int | None:
