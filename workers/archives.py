@@ -70,6 +70,7 @@ def pack(tree: Path, into: BinaryIO, *, max_mb: int = MAX_MB) -> Contents:
 def settle(tree: Path) -> None:
     """Give a tree that was packed the owner and modes that its archive would unpack with."""
     owner = os.geteuid(), os.getegid()
+    os.chown(tree, *owner, follow_symlinks=False)
     for path, status in _walk(tree):
         if (status.st_uid, status.st_gid) != owner:
             os.chown(path, *owner, follow_symlinks=False)

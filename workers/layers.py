@@ -141,7 +141,7 @@ class LayerCache:
                 file.truncate(0)
                 file.write(boot)
         self._layers.mkdir(exist_ok=True)
-        for folder in (self.directory, self._layers):
+        for folder in (self.directory, self._layers, self._scratch):
             folder.chmod(0o755)
 
 

@@ -1,0 +1,218 @@
+"""One build: plan, resolve, install, store. What goes wrong on the way is an outcome, not an error.
+
+IMAGE and FULL_BUILD are planned and refused: nothing here builds them.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import NoReturn
+
+from domain.builds import BuildEnded, BuildPlanned, BuildRequested
+from domain.entries import BuildLogged, LogStream
+from domain.errors import ArgosyError, Invalid, NotFound, Unavailable
+from domain.execution import (
+    Artifact,
+    Definition,
+    Mode,
+    SourceDefinition,
+    decide_mode,
+    source_digest,
+)
+from workers.builder.failures import Failure
+from workers.builder.overlay import find_overlay, make_overlay
+from workers.builder.plan import Lock, resolve
+from workers.builder.requirements import read_requirements
+from workers.builder.tools import BuildTools
+
+type Log = Callable[[BuildLogged], Awaitable[None]]
+type Planned = Callable[[BuildPlanned], Awaitable[None]]
+
+HINTS: dict[Mode, str] = {
+    "IMAGE": "Deploy the agent's source instead: container images are not run here.",
+    "FULL_BUILD": "Remove what asks for an environment of its own, and require only packages that "
+    "have wheels for the base environment's Python.",
+}
+
+
+async def run_build(
+    request: BuildRequested,
+    definition: Definition,
+    *,
+    attempt: int,
+    tools: BuildTools,
+    log: Log,
+    planned: Planned,
+) -> BuildEnded:
+    """Build one version; `planned` hears of the plan once it is known, before the end.
+
+    Never raises for a build that fails, only what `log` and `planned` raise. May be cancelled at
+    any time, and repeated: nothing is left of it but finished layers.
+    """
+    build = _Build(request, attempt, tools, log, planned)
+    limit = asyncio.timeout(tools.limits.seconds)
+    try:
+        async with limit:
+            return await build.run(definition)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        return build.failed(
+            Failure(
+                step=build.step,
+                detail=f"The build took longer than the {tools.limits.seconds} s it may take.",
+                hint="Require fewer or smaller packages, or deploy again if the index was slow.",
+            )
+        )
+    except _CallbackRaised as raised:
+        raised.reraise()
+    except (Unavailable, Invalid, NotFound) as error:
+        return build.failed(
+            Failure(
+                step=build.step,
+                detail=error.detail,
+                hint="The operator must look at the build machine; then deploy again.",
+            )
+        )
+
+
+class _CallbackRaised(Exception):
+    """The caller's own error, on its way through the build to the caller."""
+
+    def __init__(self, error: ArgosyError) -> None:
+        super().__init__(error)
+        self._error = error
+
+    def reraise(self) -> NoReturn:
+        raise self._error from None
+
+
+class _Build:
+    """The state of one build: which step it is at."""
+
+    def __init__(
+        self, request: BuildRequested, attempt: int, tools: BuildTools, log: Log, planned: Planned
+    ) -> None:
+        self.step = "plan"
+        self._request = request
+        self._attempt = attempt
+        self._tools = tools
+        self._log = log
+        self._planned = planned
+
+    async def run(self, definition: Definition) -> BuildEnded:
+        """All steps in order."""
+        base = self._tools.base
+        request = self._request
+        await self._say(f"Version {request.version} of {request.agent_name}, over {base.name}")
+        decision = decide_mode(definition, base)
+        if decision.mode in HINTS:
+            await self._plan(decision.mode, decision.reason)
+            refused = Failure(step="plan", detail=decision.reason, hint=HINTS[decision.mode])
+            return self.failed(refused)
+        if not isinstance(definition, SourceDefinition):
+            await self._plan(decision.mode, decision.reason)
+            return self._ended(None)
+        requirements = read_requirements(definition.requirements)
+        if isinstance(requirements, Failure):
+            return self.failed(requirements)
+        for line in requirements.provided:
+            await self._say(f"{line} is provided by the base environment")
+        if decision.mode == "INSTANT_RUNTIME" or not requirements.wanted:
+            await self._plan("INSTANT_RUNTIME", f"{base.name} has everything that is required.")
+            return await self._store(definition, "")
+        self.step = "resolve"
+        lock = await resolve(self._tools, requirements, self._hear)
+        if isinstance(lock, Failure):
+            if lock.mode is not None:
+                await self._plan(lock.mode, lock.detail)
+            return self.failed(lock)
+        if not lock.packages:
+            await self._plan(
+                "INSTANT_RUNTIME",
+                f"Nothing has to be installed over {base.name} for this platform.",
+            )
+            return await self._store(definition, "")
+        await self._plan("FAST_OVERLAY", _evidence(lock), lock.digest)
+        return await self._install(definition, lock)
+
+    async def _install(self, definition: SourceDefinition, lock: Lock) -> BuildEnded:
+        self.step = "install"
+        digest = await find_overlay(self._tools, lock)
+        if digest:
+            await self._say("The same packages were installed before; their layer is used again")
+            return await self._store(definition, digest)
+        overlay = await make_overlay(self._tools, lock, self._hear)
+        if isinstance(overlay, Failure):
+            return self.failed(overlay)
+        if overlay.contents is not None:
+            size = overlay.contents.size / 1e6
+            await self._say(f"The layer has {overlay.contents.files} files of {size:.1f} MB")
+        return await self._store(definition, overlay.digest)
+
+    async def _store(self, definition: SourceDefinition, dependencies: str) -> BuildEnded:
+        self.step = "store"
+        stored = await self._tools.blobs.has(list(definition.files.values()))
+        lost = sorted(path for path, blob in definition.files.items() if blob not in stored)
+        if lost:
+            return self.failed(
+                Failure(
+                    step="store",
+                    detail=f"The blob store does not have {lost[0]} ({len(lost)} files are lost).",
+                    hint="Deploy again; if it stays, the operator must look at the blob store.",
+                )
+            )
+        artifact = Artifact(
+            base=self._tools.base.name,
+            source=source_digest(definition.files),
+            dependencies=dependencies,
+        )
+        await self._say("Ready")
+        return self._ended(artifact)
+
+    def failed(self, failure: Failure) -> BuildEnded:
+        """The end of a build that cannot succeed."""
+        return BuildEnded(
+            build_id=self._request.build_id,
+            how="failed",
+            attempt=self._attempt,
+            step=failure.step,
+            detail=failure.detail,
+            hint=failure.hint,
+        )
+
+    def _ended(self, artifact: Artifact | None) -> BuildEnded:
+        return BuildEnded(
+            build_id=self._request.build_id,
+            how="succeeded",
+            attempt=self._attempt,
+            artifact=artifact,
+        )
+
+    async def _plan(self, mode: Mode, evidence: str, lock_digest: str = "") -> None:
+        plan = BuildPlanned(
+            build_id=self._request.build_id,
+            attempt=self._attempt,
+            mode=mode,
+            confirmed=mode == self._request.mode,
+            lock_digest=lock_digest,
+            evidence=evidence,
+        )
+        try:
+            await self._planned(plan)
+        except ArgosyError as error:
+            raise _CallbackRaised(error) from error
+
+    async def _say(self, line: str, stream: LogStream = "system") -> None:
+        try:
+            await self._log(BuildLogged(step=self.step, line=line, stream=stream))
+        except ArgosyError as error:
+            raise _CallbackRaised(error) from error
+
+    async def _hear(self, line: str) -> None:
+        await self._say(line, "stderr")
+
+
+def _evidence(lock: Lock, most: int = 8) -> str:
+    names = [f"{package.name} {package.version}" for package in lock.packages]
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"From wheels: {', '.join(names[:most])}{more}."

@@ -1,0 +1,109 @@
+"""What can go wrong in a build without a bug of ours, in words for the person who deployed."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from domain.execution import Mode
+
+MAX_DETAIL = 2_000  # characters
+
+
+class Failure(Struct, frozen=True, kw_only=True):
+    """Why a build ended: the step it happened in, what is wrong, and what to do about it.
+
+    mode: what would be needed instead, where the failure shows that the plan cannot work.
+    """
+
+    step: str
+    detail: str
+    hint: str = ""
+    mode: Mode | None = None
+
+
+_ABSENT = re.compile(r"(\S+) was not found in the (?:package registry|provided package locations)")
+_NO_WHEELS = re.compile(
+    r"Wheels are required for `([^`]+)`|only found wheels for `([^`]+)`"
+    r"|(?:all versions of )?(\S+?)(?:[<>=!~]\S*)? (?:has|have) no (?:usable )?wheels"
+)
+_PYTHON = re.compile(r"the current Python version \((\S+)\) does not satisfy (Python\S+)")
+_UNREACHABLE = re.compile(
+    r"Failed to fetch|Request failed after|error sending request|dns error|Failed to download"
+)
+_NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
+
+
+def explain(step: str, complaint: Sequence[str], lines: Mapping[str, int], python: str) -> Failure:
+    """Turn uv's complaint into a failure. `lines`: the line of each requirement by name."""
+    text = " ".join(" ".join(complaint).split())
+    said = re.sub(r"^.*?error: ", "", text)
+    said = re.sub(r"No solution found when resolving dependencies:? (?:cause: )?", "", said)
+    said = re.sub(r" hint: .*$", "", said)[:MAX_DETAIL]
+    if _NO_SPACE.search(text):
+        return Failure(step=step, detail=said, hint="Free some space on the build machine's disk.")
+    if "Hash mismatch" in text:
+        return Failure(
+            step=step,
+            detail=said,
+            hint="The index serves another file than it announced. Deploy again; if it stays, "
+            "pin another version, and distrust the index.",
+        )
+    if re.search(r"40[13] (Unauthorized|Forbidden)|valid authentication", text):
+        return Failure(
+            step=step,
+            detail=f"The package index refused access. {said}",
+            hint="The operator must give the index's credentials (ARGOSY_PACKAGE_INDEX).",
+        )
+    if found := _ABSENT.search(text):
+        return _absent(step, found[1], said, lines)
+    if found := _NO_WHEELS.search(text):
+        return _no_wheels(next(filter(None, found.groups())), said, lines)
+    if found := _PYTHON.search(text):
+        return Failure(
+            step="plan",
+            mode="FULL_BUILD",
+            detail=f"{found[2]} is required; the base environment has Python {found[1]}. {said}",
+            hint=f"Pin versions that support Python {python}.",
+        )
+    if "unsatisfiable" in text:
+        return Failure(
+            step=step,
+            detail=f"No set of versions meets all requirements: {said}",
+            hint="Loosen or change one of the requirements that the explanation names.",
+        )
+    if _UNREACHABLE.search(text):
+        return _unreachable(step, text, said)
+    return Failure(step=step, detail=said or "uv failed without a word.")
+
+
+def _absent(step: str, name: str, said: str, lines: Mapping[str, int]) -> Failure:
+    where = f"requirements, line {lines[name]}: " if name in lines else ""
+    more = "" if name in lines else f" {said}"
+    return Failure(
+        step=step,
+        detail=f"{where}There is no package {name!r} in the package index.{more}",
+        hint="Check the spelling; a package's name can differ from what is imported.",
+    )
+
+
+def _no_wheels(name: str, said: str, lines: Mapping[str, int]) -> Failure:
+    where = f"requirements, line {lines[name]}: " if name in lines else ""
+    return Failure(
+        step="plan",
+        mode="FULL_BUILD",
+        detail=f"{where}{name!r} would have to be built from source. {said}",
+        hint="Choose a version that has wheels for this Python and platform (see the package's "
+        "files on its index), or deploy a container image that has it.",
+    )
+
+
+def _unreachable(step: str, text: str, said: str) -> Failure:
+    if "certificate" in text:
+        hint = "The operator must point SSL_CERT_FILE to the certificates that the index needs."
+    else:
+        hint = (
+            "Deploy again when the index is reachable; an operator can name another one with "
+            "ARGOSY_PACKAGE_INDEX."
+        )
+    return Failure(step=step, detail=f"The package index could not be reached. {said}", hint=hint)

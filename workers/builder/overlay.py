@@ -1,0 +1,90 @@
+"""Installing a lock into a dependency layer, once for each lock and base."""
+
+import asyncio
+import hashlib
+import re
+from pathlib import Path
+
+from msgspec import Struct
+
+from adapters.scratch import scratch_directory
+from domain.errors import NotFound
+from workers.archives import Contents
+from workers.builder.failures import Failure, explain
+from workers.builder.memory import alone, recall, remember
+from workers.builder.plan import Lock
+from workers.builder.tools import BuildTools
+from workers.builder.uv import OUT, Say, run_uv
+
+STEP = "install"
+KIND = "overlays"
+FORMAT = "1"  # what a layer looks like; raise it when installing changes, and all are made anew
+
+_DIGEST = re.compile(rb"sha256:[0-9a-f]{64}")
+# uv's own notes: when it installed, and a file that it locks meanwhile.
+_NOTES = (".lock", "*.dist-info/uv_cache.json")
+
+
+class Overlay(Struct, frozen=True, kw_only=True):
+    """A dependency layer. `contents` is None where it was there already."""
+
+    digest: str
+    contents: Contents | None = None
+
+
+async def find_overlay(tools: BuildTools, lock: Lock) -> str:
+    """Return the digest of the lock's layer, ready on this machine; empty if it is to be made."""
+    digest = await recall(tools.layers.directory, KIND, overlay_key(tools, lock))
+    if digest is None or not _DIGEST.fullmatch(digest):
+        return ""
+    try:
+        await tools.layers.dependencies(digest.decode())
+    except NotFound:
+        return ""
+    return digest.decode()
+
+
+async def make_overlay(tools: BuildTools, lock: Lock, say: Say) -> Overlay | Failure:
+    """Install the lock and store the layer, unless another build does so first.
+
+    Raises Unavailable (disk full, no sandbox) and LayerRefused (what was installed is no layer).
+    """
+    directory, key = tools.layers.directory, overlay_key(tools, lock)
+    async with alone(directory, KIND, key) as waited:
+        if waited and (digest := await find_overlay(tools, lock)):
+            return Overlay(digest=digest)
+        with scratch_directory(directory / "scratch") as scratch:
+            tree = scratch / "tree"
+            tree.mkdir(mode=0o700)
+            scratch.chmod(0o711)  # the sandbox's uid passes; the tree will be its own
+            ran = await run_uv(tools, STEP, _arguments(tools), say, stdin=lock.text, out=tree)
+            if isinstance(ran, Failure):
+                return ran
+            if ran.code != 0:
+                return explain(STEP, ran.complaint, {}, tools.base.python)
+            await asyncio.to_thread(_forget_notes, tree)
+            digest, contents = await tools.layers.keep(tree, max_mb=tools.limits.disk_mb)
+        await remember(directory, KIND, key, digest.encode())
+    return Overlay(digest=digest, contents=contents)
+
+
+def overlay_key(tools: BuildTools, lock: Lock) -> str:
+    """Return what names the layer before it is made: lock, Python tag and platform."""
+    parts = (FORMAT, lock.digest, tools.python.tag, tools.python.platform)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _arguments(tools: BuildTools) -> list[str]:
+    return [
+        *("pip", "install", "-r", "-", "--target", OUT, "--python", tools.python.python),
+        *("--no-deps", "--require-hashes", "--only-binary", ":all:", "--compile-bytecode"),
+        # A layer owns its files: with hard links, who writes to the cache writes to every layer.
+        *("--link-mode", "copy", "--color", "never"),
+        *tools.index.arguments,
+    ]
+
+
+def _forget_notes(tree: Path) -> None:
+    for pattern in _NOTES:
+        for path in tree.glob(pattern):
+            path.unlink()

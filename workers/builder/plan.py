@@ -1,0 +1,141 @@
+"""Resolving requirements for real: what to install, exactly, for the base's Python and platform.
+
+The result is a lock: names, versions and hashes, and nothing of the index it came from.
+"""
+
+import hashlib
+import re
+import time
+
+import msgspec
+from msgspec import Struct
+
+from domain.execution import PROVIDED, normalised
+from workers.builder.failures import Failure, explain
+from workers.builder.memory import recall, remember
+from workers.builder.requirements import Requirements, Wanted
+from workers.builder.tools import BuildTools
+from workers.builder.uv import Say, run_uv
+
+REMEMBER_SECONDS = 600  # as long as PyPI lets its answers be cached
+STEP = "resolve"
+KIND = "resolutions"
+
+_PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)")
+_HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})")
+
+
+class Pinned(Struct, frozen=True):
+    """One package of a lock, and the digests of its files that may be installed."""
+
+    name: str
+    version: str
+    hashes: tuple[str, ...]
+
+
+class Lock(Struct, frozen=True):
+    """What to install. `at`: when it was resolved, seconds since the epoch."""
+
+    packages: tuple[Pinned, ...]
+    at: float
+
+    @property
+    def text(self) -> str:
+        """The lock as a requirements text with hashes, the same for equal locks."""
+        return "".join(
+            f"{package.name}=={package.version}"
+            + "".join(f" \\\n    --hash={digest}" for digest in package.hashes)
+            + "\n"
+            for package in self.packages
+        )
+
+    @property
+    def digest(self) -> str:
+        """The lock's digest; empty if there is nothing to install."""
+        return f"sha256:{hashlib.sha256(self.text.encode()).hexdigest()}" if self.packages else ""
+
+
+async def resolve(tools: BuildTools, requirements: Requirements, say: Say) -> Lock | Failure:
+    """Ask the index, or remember what it answered within the last 10 minutes.
+
+    Packages that the base has in just that version are left out.
+    """
+    directory, key = tools.layers.directory, _key(tools, requirements)
+    known = _fresh(await recall(directory, KIND, key))
+    if known is not None:
+        await say(f"Resolved {time.time() - known.at:.0f} s ago: {_counted(known)}")
+        return known
+    asked = "".join(f"{wanted.text}\n" for wanted in requirements.wanted)
+    ran = await run_uv(tools, STEP, _arguments(tools), say, stdin=asked)
+    if isinstance(ran, Failure):
+        return ran
+    by_name = requirements.by_name()
+    if ran.code != 0:
+        lines = {name: wanted.line for name, wanted in by_name.items()}
+        return explain(STEP, ran.complaint, lines, tools.base.python)
+    packages: list[Pinned] = []
+    for package in _read_lock(ran.answer):
+        if tools.base.packages.get(package.name) == package.version:
+            continue
+        checked = _only_allowed(package, by_name.get(package.name))
+        if isinstance(checked, Failure):
+            return checked
+        packages.append(checked)
+    lock = Lock(tuple(packages), time.time())
+    await remember(directory, KIND, key, msgspec.json.encode(lock))
+    return lock
+
+
+def _arguments(tools: BuildTools) -> list[str]:
+    return [
+        *("pip", "compile", "-", "--python", tools.python.python, "--generate-hashes"),
+        *("--only-binary", ":all:", "--no-header", "--no-annotate", "--color", "never"),
+        *(f"--no-emit-package={name}" for name in sorted(PROVIDED)),
+        *tools.index.arguments,
+    ]
+
+
+def _read_lock(text: str) -> list[Pinned]:
+    """Read uv's answer; packages by normalised name, hashes in order."""
+    packages: list[Pinned] = []
+    for entry in text.replace("\\\n", " ").splitlines():
+        if match := _PINNED.match(entry):
+            hashes = tuple(sorted(_HASH.findall(entry)))
+            packages.append(Pinned(normalised(match[1]), match[2], hashes))
+    return sorted(packages, key=lambda package: package.name)
+
+
+def _only_allowed(package: Pinned, wanted: Wanted | None) -> Pinned | Failure:
+    """Keep the hashes that the requirement's line allows, if it names any."""
+    if wanted is None or not wanted.hashes:
+        return package
+    allowed = tuple(digest for digest in package.hashes if digest in wanted.hashes)
+    if allowed:
+        return Pinned(package.name, package.version, allowed)
+    return Failure(
+        step=STEP,
+        detail=f"requirements, line {wanted.line}: none of the wheels of {package.name} "
+        f"{package.version} on the package index has one of the hashes that are given.",
+        hint="Give the SHA-256 of a wheel, not only of the source distribution, or no hash.",
+    )
+
+
+def _key(tools: BuildTools, requirements: Requirements) -> str:
+    known = [
+        sorted((wanted.text, sorted(wanted.hashes)) for wanted in requirements.wanted),
+        sorted(tools.base.packages.items()),
+        [tools.python.python, tools.python.tag, tools.python.platform, tools.index.key],
+    ]
+    return hashlib.sha256(msgspec.json.encode(known)).hexdigest()
+
+
+def _fresh(remembered: bytes | None) -> Lock | None:
+    try:
+        lock = msgspec.json.decode(remembered or b"", type=Lock)
+    except msgspec.DecodeError:
+        return None
+    return lock if 0 <= time.time() - lock.at < REMEMBER_SECONDS else None
+
+
+def _counted(lock: Lock) -> str:
+    return f"{len(lock.packages)} package{'' if len(lock.packages) == 1 else 's'}"

@@ -1,0 +1,93 @@
+"""Reading a requirements text: what is asked for, line by line, before any index is asked.
+
+Only parsed requirements go on to uv, never the text: no option, path or URL of it gets there.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from msgspec import Struct
+from packaging.requirements import InvalidRequirement, Requirement
+
+from domain.execution import PROVIDED, normalised
+from workers.builder.failures import Failure
+
+MAX_LINES = 1_000
+MAX_LENGTH = 1_000  # characters of one line
+
+_HASH = re.compile(r"\s--hash[=\s](\S+)")
+
+
+class Wanted(Struct, frozen=True):
+    """One requirement: its line in the text, and the requirement as PEP 508 writes it.
+
+    hashes: those that the line allows; empty allows all.
+    """
+
+    line: int
+    name: str
+    text: str
+    hashes: frozenset[str] = frozenset()
+
+
+class Requirements(Struct, frozen=True):
+    """What has to be resolved, and what the base environment answers to already."""
+
+    wanted: tuple[Wanted, ...]
+    provided: tuple[str, ...]
+
+    def by_name(self) -> Mapping[str, Wanted]:
+        """The requirements by normalised name; of several for one package, the first."""
+        return {wanted.name: wanted for wanted in reversed(self.wanted)}
+
+
+def read_requirements(text: str) -> Requirements | Failure:
+    """Parse a pip requirements text; the failure names the line."""
+    wanted: list[Wanted] = []
+    provided: list[str] = []
+    for number, line in _lines(text):
+        if len(wanted) == MAX_LINES or len(line) > MAX_LENGTH:
+            return _invalid(
+                number,
+                line,
+                f"at most {MAX_LINES} requirements of {MAX_LENGTH} characters are allowed",
+            )
+        hashes = frozenset(_HASH.findall(line))
+        try:
+            requirement = Requirement(_HASH.sub("", line))
+        except InvalidRequirement as error:
+            return _invalid(number, line, str(error).splitlines()[0])
+        if requirement.url:
+            return _invalid(number, line, "only packages of an index can be installed")
+        name = normalised(requirement.name)
+        if name in PROVIDED:
+            provided.append(str(requirement))
+        else:
+            wanted.append(Wanted(number, name, str(requirement), hashes))
+    return Requirements(tuple(wanted), tuple(provided))
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield what is not blank or comment, continuations joined, with its first line's number."""
+    pending = ""
+    start = 1
+    for number, raw in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
+        if not pending:
+            start = number
+        if raw.endswith("\\"):
+            pending += raw[:-1] + " "
+            continue
+        line = re.sub(r"(^|\s)#.*$", "", pending + raw).strip()
+        pending = ""
+        if line:
+            yield start, line
+    if pending.strip():
+        yield start, pending.strip()
+
+
+def _invalid(number: int, line: str, why: str) -> Failure:
+    return Failure(
+        step="plan",
+        detail=f"requirements, line {number}: {line[:100]!r}: {why}",
+        hint="Write one requirement a line, such as httpx>=0.28 or pydantic[email]==2.12.5.",
+    )

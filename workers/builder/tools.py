@@ -1,0 +1,28 @@
+"""What a build works with, given to it once per process."""
+
+from msgspec import Struct
+
+from domain.execution import Base
+from domain.limits import Limits
+from domain.ports import Blobs
+from workers.builder.indexes import PackageIndex
+from workers.layers import LayerCache
+from workers.sandboxes import bases
+from workers.sandboxes.driver import Driver
+
+# `seconds` is for the whole build, the rest for each program of it; `disk_mb` also for the layer.
+BUILD_LIMITS = Limits(
+    memory_mb=2_048, cpu=2.0, pids=256, disk_mb=4_096, seconds=900, output_kb=1_024
+)
+
+
+class BuildTools(Struct, frozen=True, kw_only=True):
+    """base: what requirements are judged by. python: the same base, as sandboxes show it."""
+
+    base: Base
+    python: bases.Base
+    layers: LayerCache
+    blobs: Blobs
+    driver: Driver
+    index: PackageIndex
+    limits: Limits = BUILD_LIMITS
