@@ -1,0 +1,85 @@
+"""The read models' database: a second SQLite file, or PostgreSQL."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+BUSY_MILLISECONDS = 10_000  # a writer waits for the other one's batch, never fails because of it
+IDLE_TRANSACTION_MILLISECONDS = 60_000
+LOCK_MILLISECONDS = 30_000
+POOL_SIZE = 5
+
+# Read models can be rebuilt, so they need not survive a power cut: no fsync per commit.
+_PRAGMAS = (
+    f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = NORMAL",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA cache_size = -8192",
+)
+
+# Classes of SQLSTATE that speak of the database, not of what it was told to do: connection,
+# resources, operator, lock and rollback.
+_OUTAGES = frozenset({"08", "40", "53", "55", "57", "58"})
+
+
+def open_database(url: str, *, writes: bool) -> AsyncEngine:
+    """Return an engine; it connects when it is first used.
+
+    writes: transactions take SQLite's one write lock when they begin, so that none of them can
+    fail half-way; otherwise nothing can be written by mistake.
+    """
+    if not url.startswith("sqlite"):
+        return _open_postgres(url, writes=writes)
+    parsed = sa.make_url(url).set(drivername="sqlite+aiosqlite")
+    size = 1 if writes else POOL_SIZE
+    engine = create_async_engine(parsed, pool_size=size, max_overflow=0 if writes else POOL_SIZE)
+
+    # Any: the driver's connection, behind SQLAlchemy's adapter.
+    def prepare(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # BEGIN is ours, below
+        cursor = connection.cursor()
+        for pragma in _PRAGMAS:
+            cursor.execute(pragma)
+        if not writes:
+            cursor.execute("PRAGMA query_only = ON")
+        cursor.close()
+
+    def begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    event.listen(engine.sync_engine, "connect", prepare)
+    event.listen(engine.sync_engine, "begin", begin)
+    return engine
+
+
+def _open_postgres(url: str, *, writes: bool) -> AsyncEngine:
+    settings = {
+        "application_name": "argosy-projections" if writes else "argosy-reads",
+        "idle_in_transaction_session_timeout": str(IDLE_TRANSACTION_MILLISECONDS),
+        "lock_timeout": str(LOCK_MILLISECONDS),
+        "default_transaction_read_only": "off" if writes else "on",
+    }
+    if writes:
+        settings["synchronous_commit"] = "off"
+    return create_async_engine(
+        sa.make_url(url).set(drivername="postgresql+asyncpg"),
+        pool_size=POOL_SIZE,
+        pool_pre_ping=True,
+        connect_args={"server_settings": settings},
+    )
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether an error says that the database is away, full or busy: trying again may work."""
+    match error:
+        case OperationalError() | InterfaceError() | OSError():
+            return True
+        case DBAPIError():
+            state = str(getattr(error.orig, "sqlstate", None) or "")
+            return error.connection_invalidated or state[:2] in _OUTAGES
+        case _:
+            return False
