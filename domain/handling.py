@@ -70,6 +70,13 @@ class Unit:
         decided: Sequence[Any] = change.events if change else ()
         return decider.fold(decided, state)
 
+    async def length(self, category: str, id: str) -> int:
+        """Return how many folding events one stream has, decisions of this unit included."""
+        stream = stream_name(category, id)
+        head = await self._head(stream)
+        change = self._changes.get(stream)
+        return len(head.events) + (len(change.events) if change else 0)
+
     async def decide[C, S, E: Event](
         self,
         decider: Decider[C, S, E],
