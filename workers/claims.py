@@ -1,0 +1,112 @@
+"""Taking a run or a build: one append that sets the attempt and the lease. The loser stops."""
+
+import time
+
+from msgspec import Struct
+
+from adapters.wiring import Services
+from domain import builds, runs
+from domain.builds import BUILD, BuildRequested, ClaimBuild
+from domain.errors import Conflict, NotFound
+from domain.handling import Unit
+from domain.ids import stream_name
+from domain.ports import Meta, StreamHead, TakeLease
+from domain.runs import RUN, ClaimRun, RunRequested
+from workers.envelopes import meta_after
+
+
+class Claim[R](Struct, frozen=True, kw_only=True):
+    """What the holder of one attempt needs to know.
+
+    held_until: on this machine's monotonic clock, when the lease runs out unless renewed.
+    claimed_at: likewise, when the claim was stored.
+    """
+
+    stream: str
+    id: str
+    attempt: int
+    owner: str
+    request: R
+    head: StreamHead
+    held_until: float
+    claimed_at: float
+
+    def meta(self) -> Meta:
+        """Return the envelope of one more append of this attempt."""
+        return meta_after(self.head.events[0], self.owner)
+
+
+async def claim_run(services: Services, id: str, owner: str) -> Claim[RunRequested] | None:
+    """Take a run, or return None: it ended, is held by another, or still waits for its build."""
+    stream = stream_name("run", id)
+    head = await services.store.load(stream)
+    run = RUN.fold(recorded.event for recorded in head.events)
+    if not isinstance(run, runs.Waiting) or await _still_building(services, run.request):
+        return None
+    asked = time.monotonic()
+
+    async def work(unit: Unit) -> int:
+        state = await unit.state(RUN, id)
+        attempt = state.attempts + 1 if isinstance(state, runs.Waiting) else 0
+        command = ClaimRun(run_id=id, worker=owner)
+        await unit.decide(RUN, id, command, fence=attempt, lease=_lease(services, owner))
+        return attempt
+
+    try:
+        done = await services.commands.run(work, meta_after(head.events[-1], owner), key=stream)
+    except (Conflict, NotFound):
+        return None
+    return Claim(
+        stream=stream,
+        id=id,
+        attempt=done.value,
+        owner=owner,
+        request=run.request,
+        head=head,
+        held_until=asked + services.settings.lease_seconds,
+        claimed_at=time.monotonic(),
+    )
+
+
+async def claim_build(services: Services, id: str, owner: str) -> Claim[BuildRequested] | None:
+    """Take a build, or return None: it ended, or is held by another."""
+    stream = stream_name("build", id)
+    head = await services.store.load(stream)
+    build = BUILD.fold(recorded.event for recorded in head.events)
+    if not isinstance(build, builds.Waiting):
+        return None
+    asked = time.monotonic()
+
+    async def work(unit: Unit) -> int:
+        state = await unit.state(BUILD, id)
+        attempt = state.attempts + 1 if isinstance(state, builds.Waiting) else 0
+        command = ClaimBuild(build_id=id, worker=owner)
+        await unit.decide(BUILD, id, command, fence=attempt, lease=_lease(services, owner))
+        return attempt
+
+    try:
+        done = await services.commands.run(work, meta_after(head.events[-1], owner), key=stream)
+    except (Conflict, NotFound):
+        return None
+    return Claim(
+        stream=stream,
+        id=id,
+        attempt=done.value,
+        owner=owner,
+        request=build.request,
+        head=head,
+        held_until=asked + services.settings.lease_seconds,
+        claimed_at=time.monotonic(),
+    )
+
+
+async def _still_building(services: Services, request: RunRequested) -> bool:
+    if not request.waits_for:
+        return False
+    head = await services.store.load(stream_name("build", request.waits_for))
+    build = BUILD.fold(recorded.event for recorded in head.events)
+    return not isinstance(build, builds.Ended)
+
+
+def _lease(services: Services, owner: str) -> TakeLease:
+    return TakeLease(owner=owner, seconds=services.settings.lease_seconds)

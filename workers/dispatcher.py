@@ -1,0 +1,99 @@
+"""From facts to work: follows the log, records what it asks for, and tells the queue.
+
+It is the only enqueuer but for the reaper's second look. What it has recorded and could not tell
+the queue (Redis away, a crash in between) the reaper finds unclaimed.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from adapters.wiring import Services
+from domain.decider import Recorded
+from domain.errors import Unavailable
+from domain.ids import split_stream
+from domain.jobs import Job, Release, jobs_for, queue_for
+from domain.ports import Held
+from workers.envelopes import new_owner
+from workers.leading import lead
+
+ROLE = "dispatcher"
+BATCH = 500
+# Progress without work to offer is only saved this often: reading it again is harmless.
+SAVE_EVERY = 500
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+async def run_dispatcher(services: Services, stop: asyncio.Event) -> None:
+    """Dispatch whenever this process leads, until `stop`."""
+    owner = new_owner(ROLE)
+
+    async def body() -> None:
+        await dispatch(services)
+
+    await lead(services.leases, ROLE, owner, stop, body)
+
+
+async def dispatch(services: Services) -> None:
+    """Follow the log for ever, from where the last dispatcher was. Raises Unavailable."""
+    saved = await services.leases.progress(ROLE)
+    async for batch in services.store.follow(after=saved, batch=BATCH):
+        saved = await _take(services, batch, saved)
+
+
+def job_of(held: Held) -> Job:
+    """Return the hint for a row of recorded work: its stream's next attempt."""
+    return Job(queue_for(held.stream), f"{held.stream}-{held.attempt + 1}", held.stream)
+
+
+async def _take(services: Services, batch: Sequence[Recorded[Any]], saved: int) -> int:
+    """Record and tell what one batch asks for; returns the position that is saved now."""
+    waiting: list[Job] = []
+    position = saved
+    for recorded in batch:
+        for work in jobs_for(recorded):
+            match work:
+                case Job():
+                    waiting.append(work)
+                case Release(stream=stream):
+                    await _offer(services, waiting, position)
+                    waiting = []
+                    await _release(services, stream, _position(recorded))
+                    saved = _position(recorded)
+        position = _position(recorded)
+    if waiting or position - saved >= SAVE_EVERY:
+        await _offer(services, waiting, position)
+        return position
+    return saved
+
+
+async def _offer(services: Services, jobs: Sequence[Job], position: int) -> None:
+    ready = await services.leases.offer(jobs, follower=ROLE, position=position)
+    await tell(services, ready)
+
+
+async def _release(services: Services, stream: str, position: int) -> None:
+    released = await services.leases.release(stream, follower=ROLE, position=position)
+    await tell(services, [job_of(held) for held in released])
+
+
+async def tell(services: Services, jobs: Sequence[Job]) -> None:
+    """Tell the queue of recorded work. If it cannot be told now, the reaper will."""
+    if not jobs:
+        return
+    try:
+        await services.queue.enqueue(jobs)
+    except Unavailable as error:
+        log.warning("queue.not_told", jobs=len(jobs), error=error.detail)
+        return
+    for job in jobs:
+        category, id = split_stream(job.stream)
+        log.info("work.queued", queue=job.queue, job=job.id, **{category: id})
+
+
+def _position(recorded: Recorded[Any]) -> int:
+    assert recorded.position is not None  # only folding events are followed
+    return recorded.position

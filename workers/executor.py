@@ -1,0 +1,226 @@
+"""One run, from its claim to its end: layers, sandbox, harness, transcript, results."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+from msgspec.structs import replace
+
+from adapters.scratch import scratch_directory
+from adapters.wiring import Services
+from domain.entries import LogWritten
+from domain.errors import Invalid, Unavailable
+from domain.handling import Unit
+from domain.merkle import Frontier
+from domain.ports import DropLease
+from domain.runs import (
+    RUN,
+    AnchorRun,
+    EndRun,
+    RunEnded,
+    RunFile,
+    RunRequested,
+    StartRun,
+    Usage,
+)
+from workers.claims import Claim
+from workers.harnesses.harness import Result
+from workers.histories import History, read_history
+from workers.outcomes import Ending, collect_files, cut, judge
+from workers.plans import CannotRun, Plan, Workshop, plan_run
+from workers.pumps import Cancel, Pump
+from workers.sandboxes.driver import Exit, Sandbox, SandboxUnsupported
+from workers.transcripts import Transcript
+
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 1.0
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Execution:
+    """One attempt of one run.
+
+    settle: called before the append that ends the run and gives up its lease.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        workshop: Workshop,
+        claim: Claim[RunRequested],
+        *,
+        cancel: Cancel,
+        settle: Callable[[], None],
+    ) -> None:
+        self._services = services
+        self._workshop = workshop
+        self._claim = claim
+        self._cancel = cancel
+        self._settle = settle
+        self._stages: dict[str, float] = {}
+
+    async def run(self) -> RunEnded:
+        """Do the run and record how it ended.
+
+        Raises Conflict when the run is not ours any more, Unavailable when this machine cannot do
+        it now and another one might; either way nothing of it is left here.
+        """
+        claim, store = self._claim, self._services.store
+        history = await read_history(store, claim.stream) if claim.attempt > 1 else History()
+        async with Transcript(
+            store,
+            claim.stream,
+            attempt=claim.attempt,
+            history=history,
+            meta=claim.meta,
+            anchor=self._anchor,
+        ) as transcript:
+            plan = await plan_run(self._services, self._workshop, claim)
+            self._reach("layers")
+            match plan:
+                case CannotRun(reason=reason, detail=detail):
+                    end = self._ended(Ending(how="failed", reason=reason, detail=detail))
+                case Plan():
+                    end = await self._perform(plan, transcript)
+            await transcript.flush()
+            frontier = transcript.frontier
+        end = replace(end, entries=frontier.count, entries_root=frontier.root())
+        await self._record(end)
+        return end
+
+    async def _perform(self, plan: Plan, transcript: Transcript) -> RunEnded:
+        try:
+            async with self._workshop.driver.open(plan.spec) as sandbox:
+                self._reach("sandbox")
+                return await self._perform_in(sandbox, plan, transcript)
+        except SandboxUnsupported as refusal:
+            detail = refusal.detail
+            return self._ended(Ending(how="failed", reason="sandbox_unavailable", detail=detail))
+        except Invalid as refusal:  # a variable's value that no program can be given
+            detail = refusal.detail
+            return self._ended(Ending(how="failed", reason="harness_error", detail=detail))
+
+    async def _perform_in(self, sandbox: Sandbox, plan: Plan, transcript: Transcript) -> RunEnded:
+        reader = self._workshop.harness.reader(plan.task)
+        pump = Pump(sandbox, reader, transcript, plan.limits)
+        began = time.monotonic()
+
+        async def say_started() -> None:
+            self._reach("started")
+            await self._say_started(sandbox)
+
+        end, verdict = await pump.run(plan.launch, self._cancel, say_started)
+        seconds = time.monotonic() - began
+        entries, result = reader.finish(code=end.code, signal=end.signal)
+        if verdict != "output_limit":
+            transcript.add(entries)
+        ending = judge(verdict, end, result, plan.limits, cancelled=self._cancel.detail)
+        ended = self._ended(ending, end, result, seconds)
+        files, left_out = await self._collect(sandbox, plan)
+        transcript.add([LogWritten(stream="system", line=line) for line in left_out])
+        return replace(ended, files=files, output_digest=await self._keep_output(result))
+
+    async def _say_started(self, sandbox: Sandbox) -> None:
+        claim = self._claim
+        command = StartRun(
+            run_id=claim.id, attempt=claim.attempt, sandbox=sandbox.id, stages=self._stages
+        )
+
+        async def send() -> None:
+            commands = self._services.commands
+            await commands.send(RUN, claim.id, command, claim.meta(), attempt=claim.attempt)
+
+        await surely(send)
+        log.info("run.started", run=claim.id, attempt=claim.attempt, **self._stages)
+
+    async def _anchor(self, unit: Unit, frontier: Frontier) -> None:
+        id = self._claim.id
+        root = frontier.root()
+        command = AnchorRun(run_id=id, entries=frontier.count, entries_root=root)
+        await unit.decide(RUN, id, command, attempt=self._claim.attempt)
+
+    async def _collect(self, sandbox: Sandbox, plan: Plan) -> tuple[list[RunFile], list[str]]:
+        source: Mapping[str, str] = plan.source if plan.launch.copies_source else {}
+        scratch = self._services.settings.data / "results"
+        try:
+            with scratch_directory(scratch) as into:
+                return await collect_files(sandbox, into, self._services.blobs, source)
+        except Unavailable as error:  # the answer is worth more than the files
+            log.warning("run.files_lost", run=self._claim.id, error=error.detail)
+            return [], [f"The run's files could not be kept: {error.detail}"]
+
+    async def _keep_output(self, result: Result) -> str:
+        _, whole = cut(result.output)
+        if whole:
+            return ""
+        try:
+            return await self._services.blobs.put(result.output.encode(errors="replace"))
+        except Unavailable as error:
+            log.warning("run.output_cut", run=self._claim.id, error=error.detail)
+            return ""
+
+    async def _record(self, end: RunEnded) -> None:
+        claim = self._claim
+        command, drop = EndRun(end=end), DropLease()
+        self._settle()
+
+        async def send() -> None:
+            commands, attempt = self._services.commands, claim.attempt
+            meta = claim.meta()
+            await commands.send(RUN, claim.id, command, meta, attempt=attempt, lease=drop)
+
+        await surely(send)
+        log.info(
+            "run.ended",
+            run=claim.id,
+            attempt=claim.attempt,
+            how=end.how,
+            reason=end.reason,
+            entries=end.entries,
+            seconds=round(end.usage.seconds, 3),
+        )
+
+    def _ended(
+        self,
+        ending: Ending,
+        end: Exit | None = None,
+        result: Result | None = None,
+        seconds: float = 0.0,
+    ) -> RunEnded:
+        output, _ = cut(result.output) if result else ("", True)
+        return RunEnded(
+            run_id=self._claim.id,
+            how=ending.how,
+            reason=ending.reason,
+            detail=ending.detail,
+            attempt=self._claim.attempt,
+            exit_code=end.code if end else None,
+            output=output,
+            usage=Usage(
+                seconds=round(seconds, 6),
+                cpu_seconds=(end and end.cpu_seconds) or 0.0,
+                peak_memory_mb=(end and end.peak_memory_mb) or 0.0,
+                input_tokens=result.input_tokens if result else 0,
+                output_tokens=result.output_tokens if result else 0,
+            ),
+        )
+
+    def _reach(self, stage: str) -> None:
+        """Note how many milliseconds after the claim a stage was done."""
+        self._stages[stage] = round((time.monotonic() - self._claim.claimed_at) * 1000, 3)
+
+
+async def surely(work: Callable[[], Awaitable[None]]) -> None:
+    """Do `work` again while the database is away; whoever holds the lease cancels in time."""
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            await work()
+        except Unavailable as error:
+            log.warning("database.away", error=error.detail)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        else:
+            return

@@ -1,0 +1,171 @@
+"""From a claimed run to what is started for it: its revision, its layers, its program."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from adapters.wiring import Services
+from domain import agents, builds, deployments
+from domain.agents import AGENT
+from domain.builds import BUILD
+from domain.deployments import DEPLOYMENT
+from domain.errors import NotFound
+from domain.execution import Artifact, SourceDefinition
+from domain.ids import stream_name
+from domain.limits import Limits
+from domain.runs import Reason, RunRequested
+from workers.claims import Claim
+from workers.harnesses.harness import Harness, Launch, Task
+from workers.layers import LayerCache
+from workers.sandboxes.bases import Base
+from workers.sandboxes.driver import Driver, Mount, Scope, Spec
+
+# Where the layers are inside.
+SOURCE = "/app"
+RUNTIME = "/opt/argosy"
+DEPENDENCIES = "/opt/dependencies"
+
+
+class Workshop(Struct, frozen=True, kw_only=True):
+    """What this machine runs agents with. `runtime`: the harness's files inside the sandbox."""
+
+    driver: Driver
+    layers: LayerCache
+    base: Base
+    harness: Harness
+    runtime: Mapping[str, bytes]
+    scope: Scope
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """One run, ready to be opened and started. `source`: digests of the source's files."""
+
+    task: Task
+    launch: Launch
+    spec: Spec
+    limits: Limits
+    source: Mapping[str, str]
+
+
+class CannotRun(Struct, frozen=True, kw_only=True):
+    """Why the run ends before anything is started for it."""
+
+    reason: Reason
+    detail: str
+
+
+async def plan_run(
+    services: Services, workshop: Workshop, claim: Claim[RunRequested]
+) -> Plan | CannotRun:
+    """Return what to start. Raises Unavailable where the disk or the database fails."""
+    request = claim.request
+    failed = await _failed_build(services, request)
+    if failed is not None:
+        return failed
+    revision = await _revision(services, request)
+    version = await _version(services, request, revision.agent_version)
+    match version.definition:
+        case SourceDefinition(files=files, entry_point=entry_point):
+            if version.artifact is None:
+                return CannotRun(reason="build_failed", detail=version.detail or "It is not built.")
+        case _:
+            return CannotRun(
+                reason="sandbox_unavailable",
+                detail="Only agents deployed from source can be run here.",
+            )
+    try:
+        mounts = await _mounts(workshop, files, version.artifact)
+    except NotFound as missing:
+        return CannotRun(
+            reason="sandbox_unavailable",
+            detail=f"A part of the agent is missing from the blob store: {missing.detail}",
+        )
+    settings = revision.settings
+    task = Task(
+        run_id=request.run_id,
+        agent_name=request.agent_name,
+        message=request.message,
+        history=request.history,
+        context=request.context,
+        user_id=request.user_id,
+        conversation_id=request.conversation_id,
+        attempt=claim.attempt,
+        entry_point=entry_point,
+        system_prompt=settings.system_prompt,
+        environment=settings.environment,
+        python=workshop.base.python,
+        source_target=SOURCE,
+        runtime_target=RUNTIME,
+        dependencies_target=DEPENDENCIES if version.artifact.dependencies else "",
+    )
+    launch = workshop.harness.launch(task)
+    return Plan(
+        task=task,
+        launch=launch,
+        spec=_spec(workshop, mounts, launch, settings.limits),
+        limits=settings.limits,
+        source=files,
+    )
+
+
+async def _failed_build(services: Services, request: RunRequested) -> CannotRun | None:
+    if not request.waits_for:
+        return None
+    head = await services.store.load(stream_name("build", request.waits_for))
+    match BUILD.fold(recorded.event for recorded in head.events):
+        case builds.Ended(end=end) if end.how != "succeeded":
+            detail = f"{end.step}: {end.detail}" if end.step else end.detail
+            return CannotRun(reason="build_failed", detail=detail or f"The build {end.how}.")
+        case _:
+            return None
+
+
+async def _revision(services: Services, request: RunRequested) -> deployments.Revision:
+    head = await services.store.load(stream_name("deployment", request.deployment_id))
+    match DEPLOYMENT.fold(recorded.event for recorded in head.events):
+        case deployments.Active() as active:
+            return active.revisions[request.revision]
+        case deployments.Archived(last=last):  # runs in flight go on
+            return last.revisions[request.revision]
+        case deployments.Absent():
+            raise NotFound(f"There is no deployment {request.deployment_id}.")
+
+
+async def _version(services: Services, request: RunRequested, number: int) -> agents.Version:
+    head = await services.store.load(stream_name("agent", request.agent_id))
+    match AGENT.fold(recorded.event for recorded in head.events):
+        case agents.Active() as active:
+            return active.versions[number]
+        case agents.Archived(last=last):
+            return last.versions[number]
+        case agents.Absent():
+            raise NotFound(f"There is no agent {request.agent_id}.")
+
+
+async def _mounts(
+    workshop: Workshop, files: Mapping[str, str], artifact: Artifact
+) -> tuple[Mount, ...]:
+    layers = workshop.layers
+    found: list[tuple[Path, str]] = [
+        (await layers.runtime(workshop.runtime), RUNTIME),
+        (await layers.source(files), SOURCE),
+    ]
+    if artifact.dependencies:
+        found.append((await layers.dependencies(artifact.dependencies), DEPENDENCIES))
+    return tuple(Mount(str(path), target) for path, target in found)
+
+
+def _spec(workshop: Workshop, mounts: tuple[Mount, ...], launch: Launch, limits: Limits) -> Spec:
+    base = workshop.base
+    return Spec(
+        layers=(*base.layers, *mounts),
+        symlinks=base.symlinks,
+        hidden=base.hidden,
+        files=base.files,
+        working_directory=launch.working_directory,
+        environment=launch.environment,
+        limits=limits,
+        scope=workshop.scope,
+        channel=launch.uses_channel,
+    )

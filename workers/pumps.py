@@ -1,0 +1,104 @@
+"""Driving one program to its end: its output into the transcript, its limits kept."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from domain.limits import Limits
+from workers.harnesses.harness import Launch, Reader
+from workers.outcomes import Verdict
+from workers.sandboxes.driver import Exit, Output, Sandbox
+from workers.transcripts import Transcript
+
+# A line that was begun and not ended is shown when nothing came for so long.
+QUIET_SECONDS = 0.1
+
+
+class Cancel:
+    """Somebody's wish that a run ends, for whoever runs it."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.detail = ""
+
+    def ask(self, detail: str) -> None:
+        """Ask for the end; only the first wish counts."""
+        if not self.asked.is_set():
+            self.detail = detail
+            self.asked.set()
+
+
+class Pump:
+    """Feeds a program's output to its reader and transcript, no faster than that is stored."""
+
+    def __init__(
+        self, sandbox: Sandbox, reader: Reader, transcript: Transcript, limits: Limits
+    ) -> None:
+        self._sandbox = sandbox
+        self._reader = reader
+        self._transcript = transcript
+        self._limits = limits
+        self._verdict: Verdict = ""
+        self._quiet: asyncio.TimerHandle | None = None
+        self._fed_at = 0.0
+
+    async def run(
+        self, launch: Launch, cancel: Cancel, started: Callable[[], Awaitable[None]]
+    ) -> tuple[Exit, Verdict]:
+        """Start the program and return how it ended, and why it was ended if it was.
+
+        started: awaited while the program starts; none of its output is taken before. What it
+            raises ends this. The time that the program may take counts from its start.
+        """
+        watch = asyncio.create_task(self._watch(cancel))
+        program = self._sandbox.run(launch.argv, stdin=launch.stdin)
+        first = asyncio.ensure_future(anext(program))
+        try:
+            await started()
+            item = await first
+            while isinstance(item, Output):
+                await self._take(item)
+                item = await anext(program)
+            return item, self._verdict
+        finally:
+            if self._quiet is not None:
+                self._quiet.cancel()
+            for task in (watch, first):
+                task.cancel()
+            await asyncio.gather(watch, first, return_exceptions=True)
+            await program.aclose()
+
+    async def _take(self, output: Output) -> None:
+        if self._verdict == "output_limit":
+            return
+        self._transcript.add(self._reader.feed(output.stream, output.data))
+        if self._reader.text_bytes > self._limits.output_kb * 1024:
+            await self._end("output_limit")
+            return
+        loop = asyncio.get_running_loop()
+        self._fed_at = loop.time()
+        if self._quiet is None:
+            self._quiet = loop.call_later(QUIET_SECONDS, self._flush_if_quiet)
+        await self._transcript.room()
+
+    def _flush_if_quiet(self) -> None:
+        loop = asyncio.get_running_loop()
+        left = self._fed_at + QUIET_SECONDS - loop.time()
+        if left > 0:
+            self._quiet = loop.call_later(left, self._flush_if_quiet)
+        else:
+            self._quiet = None
+            self._transcript.add(self._reader.flush())
+
+    async def _watch(self, cancel: Cancel) -> None:
+        """End the program when somebody asks for it, or when its time is up."""
+        try:
+            async with asyncio.timeout(self._limits.seconds):
+                await cancel.asked.wait()
+        except TimeoutError:
+            await self._end("timed_out")
+        else:
+            await self._end("cancelled")
+
+    async def _end(self, verdict: Verdict) -> None:
+        self._verdict = self._verdict or verdict
+        await self._sandbox.kill()
