@@ -59,7 +59,7 @@ def launch(bwrap: str, uid: int, spec: Spec, paths: Paths, name: str) -> Launch:
         information, information_theirs = pipe(ours, theirs)
         channel, channel_theirs = pipe(ours, theirs) if spec.channel else (None, None)
         files = {path: shared(text.encode()) for path, text in spec.files.items()}
-        system_calls = os.open(f"/proc/self/fd/{_filter()}", os.O_RDONLY | os.O_CLOEXEC)
+        system_calls = os.open(f"/proc/self/fd/{filter_file()}", os.O_RDONLY | os.O_CLOEXEC)
         theirs.callback(os.close, system_calls)
         options = [
             *bubblewrap_arguments(spec, paths, files),
@@ -84,7 +84,7 @@ def launch(bwrap: str, uid: int, spec: Spec, paths: Paths, name: str) -> Launch:
 
 
 @cache
-def _filter() -> int:
+def filter_file() -> int:
     """The system call filter as a file in memory, made once."""
     return _memory_file(filter_here())
 

@@ -22,7 +22,7 @@ from workers.sandboxes.driver import (
 )
 from workers.sandboxes.groups import Group, holds, remove
 from workers.sandboxes.launches import Launch
-from workers.sandboxes.pipes import Feed, Outputs, Stream
+from workers.sandboxes.pipes import Feed, Outputs, Stream, read_until
 from workers.sandboxes.processes import Life, continue_all, members, stop_all, user_ids
 
 START_SECONDS = 30.0
@@ -53,7 +53,7 @@ class BubblewrapSandbox:
         if launch.channel is not None:
             streams[launch.channel] = "channel"
         self._outputs = Outputs(streams)
-        self._inside = 0
+        self.inside = 0  # the host's pid of its pid 1
         self._handles: list[int] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._paused = False
@@ -112,7 +112,7 @@ class BubblewrapSandbox:
             return
         if self._group is not None:
             await self._group.freeze()
-        elif not await asyncio.to_thread(stop_all, self._inside):
+        elif not await asyncio.to_thread(stop_all, self.inside):
             raise TimeoutError("the sandbox starts processes faster than they can be stopped")
 
     async def resume(self) -> None:
@@ -123,10 +123,15 @@ class BubblewrapSandbox:
         if self._group is not None:
             self._group.thaw()
         else:
-            await asyncio.to_thread(continue_all, self._inside)
+            await asyncio.to_thread(continue_all, self.inside)
 
     async def kill(self) -> None:
         """See `driver.Sandbox.kill`."""
+        if not self.inside:
+            # bubblewrap must not die between making pid 1 and telling it to go on: that would
+            # wait for ever, and nobody would know it.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._learn_inside(), START_SECONDS)
         self._life.kill()
         if self._group is not None:
             self._group.kill()
@@ -171,15 +176,22 @@ class BubblewrapSandbox:
 
     async def _look_inside(self) -> None:
         """Make sure of who runs in there and under which limits, before anything untrusted does."""
-        self._inside = int(json.loads(os.read(self._launch.information, 4096))["child-pid"])
-        self._life.watch_inside(self._inside)
-        uids = user_ids(self._inside)
+        await self._learn_inside()
+        uids = user_ids(self.inside)
         if uids != {self.uid} or 0 in uids:
             raise SandboxUnsupported(f"The sandbox runs with the uids {uids}, not {self.uid}.")
-        if self._group is not None and not holds(self._group, self._inside):
+        if self._group is not None and not holds(self._group, self.inside):
             outside = self._launch.process.pid
-            pids = [outside, self._inside, *members(self._inside)]
+            pids = [outside, self.inside, *members(self.inside)]
             await asyncio.to_thread(self._group.admit, pids)
+
+    async def _learn_inside(self) -> None:
+        """From bubblewrap, which says it before it lets pid 1 go on."""
+        information = await read_until(self._launch.information, b"}")
+        if information is not None:
+            self.inside = int(json.loads(information)["child-pid"])
+            with contextlib.suppress(ProcessLookupError):
+                self._life.watch_inside(self.inside)
 
     async def _complaint(self) -> SandboxUnsupported:
         await self.kill()
@@ -196,7 +208,7 @@ class BubblewrapSandbox:
         paths = [self._spec.working_directory]
         if self._group is None:
             paths += [TEMPORARY, SHARED_MEMORY]
-        root = os.open(f"/proc/{self._inside}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        root = os.open(f"/proc/{self.inside}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             self._handles += [_open_inside(root, path) for path in paths]
         finally:

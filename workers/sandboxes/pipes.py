@@ -141,3 +141,25 @@ class Outputs:
         del self._open[descriptor]
         asyncio.get_running_loop().remove_reader(descriptor)
         os.close(descriptor)
+
+
+async def read_until(descriptor: int, mark: bytes) -> bytes | None:
+    """What a pipe says up to and with the first piece that has `mark`; None if it ends before."""
+    os.set_blocking(descriptor, False)
+    loop = asyncio.get_running_loop()
+    said = b""
+    while mark not in said:
+        try:
+            piece = os.read(descriptor, CHUNK)
+        except BlockingIOError:
+            readable = asyncio.Event()
+            loop.add_reader(descriptor, readable.set)
+            try:
+                await readable.wait()
+            finally:
+                loop.remove_reader(descriptor)
+            continue
+        if not piece:
+            return None
+        said += piece
+    return said

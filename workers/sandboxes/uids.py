@@ -62,7 +62,7 @@ class Uids:
     def __init__(self, uids: UidRange, locks: Path = LOCKS) -> None:
         self.range = uids
         self._file = os.open(locks, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        self._taken: set[int] = set()
+        self.taken: set[int] = set()
         self._next = uids.first + 1 + os.getpid() % (uids.last - uids.first)
 
     def take(self) -> int:
@@ -70,17 +70,17 @@ class Uids:
         for _ in range(self.range.last - self.range.first):
             uid = self._next
             self._next = uid + 1 if uid < self.range.last else self.range.first + 1
-            if uid not in self._taken and self._lock(uid, fcntl.F_WRLCK):
-                self._taken.add(uid)
+            if uid not in self.taken and self._lock(uid, fcntl.F_WRLCK):
+                self.taken.add(uid)
                 return uid
         raise SandboxUnsupported(
             f"All uids of {self.range.first}-{self.range.last} are in use; set {SETTING} wider."
         )
 
     def give_back(self, uid: int) -> None:
-        if uid in self._taken:
+        if uid in self.taken:
             self._lock(uid, fcntl.F_UNLCK)
-            self._taken.discard(uid)
+            self.taken.discard(uid)
 
     def close(self) -> None:
         """Give everything back."""

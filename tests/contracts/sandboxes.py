@@ -1,0 +1,187 @@
+"""What the sandbox contract tests share: a driver on each back end, and proof that it tidies up."""
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from domain.limits import Limits
+from tests.conftest import require
+from workers.sandboxes import cgroups, launches
+from workers.sandboxes.bases import Base, find_base
+from workers.sandboxes.bubblewrap import BubblewrapDriver
+from workers.sandboxes.driver import Exit, Output, SandboxUnsupported, Spec
+from workers.sandboxes.drivers import find_bubblewrap
+from workers.sandboxes.groups import Cgroups
+from workers.sandboxes.namespaces import Paths
+from workers.sandboxes.owners import Owner
+from workers.sandboxes.uids import UidRange, Uids
+
+BACKENDS = ["cgroups", "none"]
+MEMORY_MB = 96
+DISK_MB = 16
+TMP_MB = 8
+UIDS = UidRange(1_900_100_000, 1_900_100_999)
+SECONDS = 20
+
+# Evaluates each expression of a JSON table and prints how it went, as errno's name or "allowed".
+ATTEMPTS = """
+import ctypes, errno, json, os, signal, socket, struct, sys
+from pathlib import Path
+libc = ctypes.CDLL(None, use_errno=True)
+def call(number, *args):
+    if libc.syscall(number, *args) < 0:
+        raise OSError(ctypes.get_errno(), "")
+def grow(path, size=1 << 30):
+    with open(path, "wb") as file:
+        for _ in range(size >> 16):
+            file.write(bytes(65536))
+def verdict(expression):
+    try:
+        value = eval(expression)
+    except OSError as error:
+        return errno.errorcode.get(error.errno, str(error))
+    return f"allowed: {value!r}"
+print(json.dumps({name: verdict(text) for name, text in json.load(sys.stdin).items()}))
+"""
+
+
+class Outcome(Struct):
+    """All that came out of one program."""
+
+    stdout: bytes
+    stderr: bytes
+    channel: bytes
+    exit: Exit
+
+
+class Machine:
+    """A driver on one back end, and what it has in use."""
+
+    def __init__(self, driver: BubblewrapDriver, groups: Cgroups | None) -> None:
+        self.driver = driver
+        self.groups = groups
+        self.base = base()
+
+    async def run(
+        self, code: str, *, argv: list[str] | None = None, stdin: bytes = b"", **changes: Any
+    ) -> Outcome:
+        """One Python program (or `argv`) in a sandbox of its own."""
+        async with self.driver.open(spec(**changes)) as sandbox, asyncio.timeout(SECONDS):
+            return await outcome(sandbox.run(argv or self.python(code), stdin=stdin))
+
+    async def attempt(self, attempts: dict[str, str], **changes: Any) -> dict[str, str]:
+        """How each expression fares in one sandbox: the name of an errno, or what it came to."""
+        stdin = json.dumps(attempts).encode()
+        done = await self.run(ATTEMPTS, stdin=stdin, **changes)
+        assert done.exit.code == 0, done
+        return json.loads(done.stdout)
+
+    def python(self, code: str) -> list[str]:
+        return [self.base.python, "-I", "-S", "-c", code]
+
+
+@contextmanager
+def machine(backend: str) -> Generator[Machine]:
+    """A driver with that back end. Afterwards nothing of its sandboxes may be left anywhere."""
+    groups = cgroups.detect()
+    if backend == "none":
+        groups = None
+    elif groups is None:
+        require("cgroups", "none may be made here")
+    uids = Uids(UIDS) if os.geteuid() == 0 else None
+    launches.filter_file()  # made once for all sandboxes
+    before = _held()
+    driver = BubblewrapDriver(bubblewrap(), cgroups=groups, uids=uids, paths=Paths())
+    yield Machine(driver, groups)
+    if remains := _remains(groups):
+        raise AssertionError(f"left running: {remains}")
+    if (after := _held()) != before:
+        raise AssertionError(f"left behind: {before} became {after}")
+    if uids is not None:
+        assert not uids.taken
+        uids.close()
+
+
+def spec(**changes: Any) -> Spec:
+    """The base environment under small limits, each of which may be given by its name."""
+    limited = {"memory_mb": MEMORY_MB, "pids": 64, "disk_mb": DISK_MB}
+    limited |= {name: changes.pop(name) for name in Limits.__struct_fields__ if name in changes}
+    found = base()
+    fields: dict[str, Any] = {
+        "layers": found.layers,
+        "symlinks": found.symlinks,
+        "hidden": found.hidden,
+        "files": found.files,
+        "limits": Limits(**limited),
+        "tmp_mb": TMP_MB,
+        "scope": "process",
+    }
+    return Spec(**{**fields, **changes})
+
+
+def base() -> Base:
+    return find_base()
+
+
+def bubblewrap() -> str:
+    try:
+        return find_bubblewrap()
+    except SandboxUnsupported as error:
+        require("bwrap", str(error))
+        raise
+
+
+async def outcome(items: AsyncIterable[Output | Exit]) -> Outcome:
+    """Read a run to its end. Exactly one Exit must come, and nothing after it."""
+    said = {"stdout": b"", "stderr": b"", "channel": b""}
+    ends: list[Exit] = []
+    async for item in items:
+        assert not ends
+        if isinstance(item, Exit):
+            ends.append(item)
+        else:
+            said[item.stream] += item.data
+    assert len(ends) == 1
+    return Outcome(**said, exit=ends[0])
+
+
+def _held() -> tuple[list[str], list[str], list[str]]:
+    """Our descriptors, mounts and the places where a driver could have left files."""
+    descriptors: list[str] = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            descriptors.append(str(entry.readlink()))
+    places = [str(p) for d in ("/run", "/dev/shm", "/tmp") for p in Path(d).glob("argosy*")]
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    kinds = sorted(d for d in descriptors if not d.startswith("/proc/"))
+    return kinds, mounts, sorted(places)
+
+
+def _remains(groups: Cgroups | None) -> list[str]:
+    """Processes and control groups of sandboxes of ours, and children nobody waited for."""
+    ours = Owner.current().name_sandbox().rpartition("-")[0]
+    remains = [name for name in (groups.names() if groups else ()) if name.startswith(ours)]
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            status = (entry / "stat").read_text().rpartition(")")[2].split()
+            command = (entry / "cmdline").read_text()
+            if ours in command or (int(status[1]) == os.getpid() and status[0] == "Z"):
+                remains.append(f"{entry.name} {status[0]} {command}")
+    return remains
+
+
+def reachable(path: Path) -> Path:
+    """Let every uid pass through a test's directory, as through a data directory's."""
+    for directory in (path, *path.parents):
+        if directory.stat().st_uid == os.geteuid() and directory != Path("/"):
+            directory.chmod(directory.stat().st_mode | 0o055)
+    return path
