@@ -50,6 +50,18 @@ class RunContext:
             name: value for name, value in request.items() if name != "message"
         }
 
+    def call_tool(self, *args: "Any", **kwargs: "Any") -> "Any":
+        """Do as `runagents.Agent().call_tool`."""
+        from argosy._runagents import Agent  # noqa: PLC0415 - it imports this module
+
+        return Agent().call_tool(*args, **kwargs)
+
+    def chat(self, *args: "Any", **kwargs: "Any") -> "Any":
+        """Do as `runagents.Agent().chat`."""
+        from argosy._runagents import Agent  # noqa: PLC0415 - it imports this module
+
+        return Agent().chat(*args, **kwargs)
+
 
 def tool_urls() -> "dict[str, str]":
     """Return the base URL of each tool that is bound to this agent, by its name."""

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 OBJECTS = ("agent", "chain", "executor", "graph", "crew")
 
-_WORDS = (b"handler", b"main", b"import *", *(name.encode() for name in OBJECTS))
-
 ONLY_AST = 0x400  # ast.PyCF_ONLY_AST
 
 # What these modules provide is called by entries and is never one: `from argosy import agent`,
@@ -56,11 +54,6 @@ SCRIPT = Plan(is_module=False, says_on_stdout=True)
 MODULE = Plan(is_module=True, says_on_stdout=False)
 # `def main():` cannot be told what was asked but as a script can, so it answers as a script does.
 PRINTING_MODULE = Plan(is_module=True, says_on_stdout=True)
-
-
-def may_have_entry(source: bytes) -> bool:
-    """Whether it is worth parsing: the source has one of the words somewhere."""
-    return any(word in source for word in _WORDS)
 
 
 def parse(source: bytes, path: str) -> _ast.Module:

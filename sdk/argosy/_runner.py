@@ -6,7 +6,8 @@ files can be read and written by relative name. Standard input then holds the me
 In-sandbox code: see `_channel`.
 """
 
-# pathlib costs as much as all the rest:
+# What only some programs need is imported where they do; pathlib costs as much as all the rest:
+# ruff: noqa: PLC0415
 # ruff: noqa: PTH103, PTH108, PTH109, PTH112, PTH118, PTH120, PTH123, PTH208
 
 import builtins
@@ -14,9 +15,7 @@ import os
 import sys
 
 from argosy import agent
-from argosy._calling import answer, call, find_entry
 from argosy._channel import Channel, open_channel, send, send_error, stdlib_json
-from argosy._entry import SCRIPT, main_blocks, may_have_entry, parse, plan
 
 TYPE_CHECKING = False  # what `typing` calls so, without the price of importing it
 if TYPE_CHECKING:
@@ -26,6 +25,17 @@ if TYPE_CHECKING:
 CHANNEL_VARIABLE = "ARGOSY_CHANNEL_FD"
 
 _HERE = os.path.dirname(__file__)
+# A source without any of these words has no entry, and need not be parsed to know it.
+ENTRY_WORDS = (
+    b"handler",
+    b"main",
+    b"import *",
+    b"agent",
+    b"chain",
+    b"executor",
+    b"graph",
+    b"crew",
+)
 _KEPT: "list[ModuleType]" = []  # what `__main__` was; a module that nobody holds is emptied
 
 
@@ -53,35 +63,50 @@ def main() -> None:
 
 
 def _run(task: "dict[str, str]", root: str, path: str, source: bytes) -> None:
-    kind = SCRIPT
+    is_module = says_on_stdout = False
     try:
-        if may_have_entry(source):
-            kind = plan(parse(source, path))
+        is_module, says_on_stdout = _plan(source, path)
     finally:
         # Before anything of the agent's runs: it says how its standard output is to be read.
-        send("start", f'"stdout":"{"say" if kind.says_on_stdout else "log"}"')
-    Channel.says_on_stdout = kind.says_on_stdout
+        send("start", f'"stdout":"{"say" if says_on_stdout else "log"}"')
+    Channel.says_on_stdout = says_on_stdout
     _offer_request(task)
     _offer_site()
-    _put_on_path(root, os.path.dirname(path), task, is_module=kind.is_module)
-    if not kind.is_module:
-        module = type(sys)("__main__")
-        module.__file__ = path
-        module.__dict__["__builtins__"] = builtins
-        module.__loader__ = _external().SourceFileLoader("__main__", path)
-        _run_as_main(module, compile(source, path, "exec", dont_inherit=True))
+    _put_on_path(root, os.path.dirname(path), task, is_module=is_module)
+    if is_module:
+        _run_module(task, path, source)
         return
+    module = type(sys)("__main__")
+    module.__file__ = path
+    module.__dict__["__builtins__"] = builtins
+    module.__loader__ = _external().SourceFileLoader("__main__", path)
+    _run_as_main(module, compile(source, path, "exec", dont_inherit=True))
+
+
+def _plan(source: bytes, path: str) -> "tuple[bool, bool]":
+    """Return whether to import the file rather than to run it, and what its output is."""
+    if not any(word in source for word in ENTRY_WORDS):
+        return False, True
+    from argosy._entry import parse, plan
+
+    kind = plan(parse(source, path))
+    return kind.is_module, kind.says_on_stdout
+
+
+def _run_module(task: "dict[str, str]", path: str, source: bytes) -> None:
+    from argosy import _calling, _entry
+
     module = _import(task["entry_point"], path)
-    entry = find_entry(module)
+    entry = _calling.find_entry(module)
     if entry is not None:
-        call(entry, agent.request, task["system_prompt"])
+        _calling.call(entry, agent.request, task["system_prompt"])
         return
     # There was nothing to call after all. What is left of a script are its `__main__` blocks, and
     # what it printed was its answer.
     module.__name__ = "__main__"
-    blocks = main_blocks(parse(source, path))
+    blocks = _entry.main_blocks(_entry.parse(source, path))
     _run_as_main(module, compile(blocks, path, "exec", dont_inherit=True))
-    answer(None, default="said" if Channel.said else "stdout")
+    _calling.answer(None, default="said" if Channel.said else "stdout")
 
 
 def _run_as_main(module: "ModuleType", code: "CodeType") -> None:
@@ -91,7 +116,7 @@ def _run_as_main(module: "ModuleType", code: "CodeType") -> None:
 
 
 def _failures() -> "Any":
-    from argosy import _failures  # noqa: PLC0415 - nine milliseconds, spent only on errors
+    from argosy import _failures
 
     return _failures
 
@@ -204,7 +229,7 @@ def _offer_request(task: "dict[str, str]") -> None:
 def _offer_site() -> None:
     """Add what scripts expect of `site`, which is left out where the base has no packages."""
     if not hasattr(builtins, "exit"):
-        import _sitebuiltins  # noqa: PLC0415 - only where it is needed
+        import _sitebuiltins
 
         for name in ("exit", "quit"):
             setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
@@ -222,7 +247,7 @@ def _put_on_path(root: str, folder: str, task: "dict[str, str]", *, is_module: b
     dependencies = task["dependencies"]
     if dependencies:
         if any(name.endswith(".pth") for name in os.listdir(dependencies)):
-            import site  # noqa: PLC0415 - only where it is needed
+            import site
 
             site.addsitedir(dependencies)
         else:

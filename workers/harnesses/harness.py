@@ -20,6 +20,7 @@ MAX_OUTPUT_BYTES = 1024 * 1024
 # What an entry counts at least towards `Reader.text_bytes`, so that a million empty lines count.
 MIN_ENTRY_BYTES = 64
 
+type Ending = Literal["completed", "failed"]
 type Stream = Literal["stdout", "stderr", "channel"]
 
 
@@ -80,7 +81,7 @@ class Result(Struct, frozen=True, kw_only=True):
     input_tokens, output_tokens: sums of what the agent reported.
     """
 
-    how: Literal["completed", "failed"]
+    how: Ending
     reason: Reason = ""
     detail: str = ""
     output: str = ""
