@@ -30,15 +30,21 @@ WHERE followers.position < excluded.position
 """
 # All of these are built of constants.
 _RELEASE = f"""
-UPDATE leases SET waits_for = '', expires_at = now_us() + $2 WHERE waits_for = $1
+UPDATE leases SET waits_for = '', expires_at = now_us() + $2
+WHERE stream IN (SELECT stream FROM leases WHERE waits_for = $1 ORDER BY stream FOR UPDATE)
 RETURNING {_HELD}
 """  # noqa: S608
+# Rows are always locked in the order of their streams: nobody waits for each other in a circle.
 _EXPIRED = f"""
 SELECT {_HELD} FROM leases WHERE waits_for = '' AND expires_at <= now_us()
 ORDER BY expires_at LIMIT $1
 """  # noqa: S608
 _FIND = f"SELECT {_HELD} FROM leases WHERE stream = $1"  # noqa: S608
-_RENEW = "UPDATE leases SET expires_at = now_us() + $2 WHERE owner = $1 RETURNING stream"
+_RENEW = """
+UPDATE leases SET expires_at = now_us() + $2
+WHERE stream IN (SELECT stream FROM leases WHERE owner = $1 ORDER BY stream FOR UPDATE)
+RETURNING stream
+"""
 _POSTPONE = """
 UPDATE leases SET expires_at = now_us() + $2 WHERE stream = $1 AND owner = '' AND waits_for = ''
 """

@@ -1,24 +1,19 @@
 """What we use of asyncpg, with types: it has none of its own that a strict checker can read."""
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, cast
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]  # see above
 
+_asyncpg = cast("Any", asyncpg)
+
 # Refused by the server, or by the driver; OSError, TimeoutError are what a lost network raises.
-PostgresError: type[Exception] = asyncpg.PostgresError
-InterfaceError: type[Exception] = asyncpg.InterfaceError
+PostgresError: type[Exception] = _asyncpg.PostgresError
+InterfaceError: type[Exception] = _asyncpg.InterfaceError
 
 type Values = Sequence[Any]
 """A row, or the values of a statement: whatever the columns hold."""
-
-
-class Statement(Protocol):
-    """A prepared statement."""
-
-    async def fetchrow(self, *values: Any) -> Values | None:
-        """Run it; return its first row."""
-        ...
 
 
 class Connection(Protocol):
@@ -26,6 +21,10 @@ class Connection(Protocol):
 
     async def execute(self, text: str, *values: Any) -> str:
         """Run a statement; return its tag."""
+        ...
+
+    async def executemany(self, text: str, values: Sequence[Values]) -> None:
+        """Run a statement once for each of the values, in one transaction."""
         ...
 
     async def fetch(self, text: str, *values: Any) -> Sequence[Values]:
@@ -40,8 +39,8 @@ class Connection(Protocol):
         """Run a statement; return the first value of its first row."""
         ...
 
-    async def prepare(self, text: str) -> Statement:
-        """Have the server parse a statement once."""
+    def transaction(self) -> AbstractAsyncContextManager[None]:
+        """Commit what is done inside, or nothing."""
         ...
 
     def is_closed(self) -> bool:
@@ -57,7 +56,27 @@ class Connection(Protocol):
         ...
 
 
+class Pool(Protocol):
+    """Some connections to the same database."""
+
+    async def fetch(self, text: str, *values: Any) -> Sequence[Values]:
+        """Run a statement on one of them; return its rows."""
+        ...
+
+    def acquire(self) -> AbstractAsyncContextManager[Connection]:
+        """Lend one."""
+        ...
+
+    async def close(self) -> None:
+        """End all, when they are back."""
+        ...
+
+
 async def connect(url: str, **options: Any) -> Connection:
     """Connect; the options are asyncpg's."""
-    connecting = cast("Any", asyncpg).connect
-    return await connecting(url, **options)
+    return await _asyncpg.connect(url, **options)
+
+
+async def create_pool(url: str, **options: Any) -> Pool:
+    """Connect several times; the options are asyncpg's."""
+    return await _asyncpg.create_pool(url, **options)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from adapters.event_store.append import Item
+from adapters.event_store.append import Head, Item
 from adapters.event_store.scripts import Rows, Script
 from domain.ports import Appended
 
@@ -16,6 +16,10 @@ class Database(Protocol):
 
     def submit(self, item: Item) -> None:
         """Take an append into the next batch; its outcome is set on `item.answered`."""
+        ...
+
+    def remember(self, stream: str, head: Head) -> None:
+        """Note where a stream was seen to stand; may save asking for it."""
         ...
 
     async def transact[T](self, script: Script[T]) -> T:

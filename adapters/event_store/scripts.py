@@ -1,7 +1,8 @@
 """Small transactions written once for both databases, apart from the append itself.
 
 A script is a generator: it yields a statement with its values and is given the rows. Values are
-`$1`, `$2`…; `now_us()` is the time in microseconds, the database's own on PostgreSQL.
+`$1`, `$2`…; `now_us()` is the time in microseconds, the database's own on PostgreSQL. SQLite has
+one writer at a time, and needs no `FOR UPDATE`.
 """
 
 import time
@@ -23,7 +24,7 @@ POSTGRES_NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 @cache
 def for_sqlite(text: str) -> str:
     """Return a statement as SQLite wants it; `now_us` is a function of the connection."""
-    return text.replace("$", "?")
+    return text.replace("$", "?").replace(" FOR UPDATE", "")
 
 
 @cache

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from adapters.event_store.append import Item
+from adapters.event_store.append import Head, Item
 from adapters.event_store.backend import OnCommit
 from adapters.event_store.scripts import Rows, Script, for_sqlite, now_us
 from adapters.event_store.sqlite_writer import Call, Writer
@@ -36,6 +36,9 @@ class SqliteDatabase:
     def submit(self, item: Item) -> None:
         """Take an append into the next batch."""
         self._send(item)
+
+    def remember(self, stream: str, head: Head) -> None:
+        """Do nothing: asking the file is cheap."""
 
     async def transact[T](self, script: Script[T]) -> T:
         """Run a script in a transaction of its own, between batches."""

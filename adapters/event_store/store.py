@@ -6,9 +6,10 @@ from contextlib import aclosing
 from typing import Any
 
 from adapters.event_store import read
-from adapters.event_store.append import make_item
+from adapters.event_store.append import Head, make_item
 from adapters.event_store.backend import Database
-from adapters.event_store.migrate import migrate, sqlite_path
+from adapters.event_store.migrate import SQLITE, migrate, sqlite_path
+from adapters.event_store.postgres import open_postgres
 from adapters.event_store.sqlite import SqliteDatabase
 from adapters.event_store.tail import Page, Tails
 from adapters.leases import SqlLeases
@@ -22,19 +23,18 @@ class Store:
 
     leases: Leases
 
-    def __init__(self, connect: Callable[[Callable[[Appended], None]], Database]) -> None:
+    def __init__(self, database: Database, tails: Tails) -> None:
         self._loop = asyncio.get_running_loop()
-        self._callbacks: list[Callable[[Appended], None]] = []
-        self._tails = Tails()
-        self._database = connect(self._committed)
-        self.leases = SqlLeases(self._database)
+        self._tails = tails
+        self._database = database
+        self.leases = SqlLeases(database)
 
     def on_commit(self, callback: Callable[[Appended], None]) -> None:
         """Have every append of this process told to `callback`, on the loop, after its commit.
 
         In the order of the log. What the callback raises goes to the loop's exception handler.
         """
-        self._callbacks.append(callback)
+        self._tails.on_commit(callback)
 
     def wake(self, position: int) -> None:
         """Hint that the log has grown to `position`, which followers then read."""
@@ -56,7 +56,10 @@ class Store:
 
     async def load(self, stream: str) -> StreamHead:
         """Return a stream's folding events; see `EventStore`."""
-        return read.stream_head(await self._database.fetch(read.LOAD, (stream,)))
+        head = read.stream_head(await self._database.fetch(read.LOAD, (stream,)))
+        seen = Head(head.version, head.folding_version, head.attempt)
+        self._database.remember(stream, seen)
+        return head
 
     async def read(
         self, stream: str, *, after: int = 0, limit: int = 1000, backwards: bool = False
@@ -127,11 +130,6 @@ class Store:
         reached = rows[-1][2] if len(rows) == limit else head
         return [read.recorded(row) for row in rows], reached
 
-    def _committed(self, appended: Appended) -> None:
-        self._tails.wake()
-        for callback in self._callbacks:
-            self._loop.call_soon(callback, appended)
-
 
 async def open_store(url: str) -> Store:
     """Open the log at `sqlite:///<file>` or `postgresql://…`, bringing its schema up to date.
@@ -139,4 +137,7 @@ async def open_store(url: str) -> Store:
     Raises Unavailable when the database cannot be reached.
     """
     await migrate(url)
-    return Store(lambda on_commit: SqliteDatabase(sqlite_path(url), on_commit))
+    tails = Tails()
+    if url.startswith(SQLITE):
+        return Store(SqliteDatabase(sqlite_path(url), tails.committed), tails)
+    return Store(await open_postgres(url, tails.committed), tails)

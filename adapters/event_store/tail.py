@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from domain.decider import Recorded
+from domain.ports import Appended
 
 POLL_SECONDS = 1.0
 
@@ -13,10 +14,22 @@ type Page = tuple[list[Recorded[Any]], int]
 
 
 class Tails:
-    """The followers of one log in this process, and the hints that wake them."""
+    """Those in this process who want to hear that the log has grown."""
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._callbacks: list[Callable[[Appended], None]] = []
         self._waiting: set[asyncio.Event] = set()
+
+    def on_commit(self, callback: Callable[[Appended], None]) -> None:
+        """Tell `callback` of every append of this process."""
+        self._callbacks.append(callback)
+
+    def committed(self, appended: Appended) -> None:
+        """Pass on what was appended. A callback that fails is the loop's business, not ours."""
+        self.wake()
+        for callback in self._callbacks:
+            self._loop.call_soon(callback, appended)
 
     def wake(self) -> None:
         """Let all followers look now."""

@@ -1,0 +1,111 @@
+"""The log in PostgreSQL: one connection that appends, a few that read and keep leases."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from adapters.event_store.append import Head, Item
+from adapters.event_store.asyncpg_types import (
+    Connection,
+    InterfaceError,
+    Pool,
+    PostgresError,
+    connect,
+    create_pool,
+)
+from adapters.event_store.backend import OnCommit
+from adapters.event_store.postgres_appender import Appender, is_outage
+from adapters.event_store.scripts import Rows, Script, for_postgres
+from domain.errors import Unavailable
+
+READERS = 4
+SECONDS = 30.0  # for any one statement, so that a server that is gone without a word is noticed
+
+_SETTINGS = {
+    "application_name": "argosy",
+    "lock_timeout": "10s",
+    # A process that was stopped with a transaction open must not hold up all others.
+    "idle_in_transaction_session_timeout": "10s",
+    "jit": "off",
+}
+_APPENDER_SETTINGS = {
+    **_SETTINGS,
+    # What is answered is on the disk, whatever the server's default.
+    "synchronous_commit": "on",
+    # Look streams up one by one, in the order in which they are given: see `write`.
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+}
+
+
+class PostgresDatabase:
+    """One database, shared with other machines. Made by `open_postgres`."""
+
+    def __init__(self, pool: Pool, appender: Appender) -> None:
+        self._pool = pool
+        self._appender = appender
+
+    def submit(self, item: Item) -> None:
+        """Take an append into the next batch."""
+        self._appender.submit(item)
+
+    def remember(self, stream: str, head: Head) -> None:
+        """Note where a stream was seen to stand, so that appending to it need not ask."""
+        self._appender.remember(stream, head)
+
+    async def transact[T](self, script: Script[T]) -> T:
+        """Run a script in a transaction of its own."""
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                return await _run(connection, script)
+        except (PostgresError, InterfaceError, OSError) as error:
+            raise _refusal(error) from error
+
+    async def fetch(self, text: str, values: Sequence[Any]) -> Rows:
+        """Return the rows of one reading statement, as of one moment."""
+        try:
+            return await self._pool.fetch(for_postgres(text), *values)
+        except (PostgresError, InterfaceError, OSError) as error:
+            raise _refusal(error) from error
+
+    async def close(self) -> None:
+        """Commit what was accepted, then disconnect."""
+        await self._appender.close()
+        await self._pool.close()
+
+
+async def open_postgres(url: str, on_commit: OnCommit) -> PostgresDatabase:
+    """Connect. Raises Unavailable."""
+
+    async def connect_appender() -> Connection:
+        return await connect(
+            url, timeout=SECONDS, command_timeout=SECONDS, server_settings=_APPENDER_SETTINGS
+        )
+
+    try:
+        pool = await create_pool(
+            url,
+            min_size=1,
+            max_size=READERS,
+            timeout=SECONDS,
+            command_timeout=SECONDS,
+            server_settings=_SETTINGS,
+        )
+    except (PostgresError, InterfaceError, OSError) as error:
+        raise _refusal(error) from error
+    return PostgresDatabase(pool, Appender(connect_appender, on_commit))
+
+
+async def _run[T](connection: Connection, script: Script[T]) -> T:
+    rows: Rows | None = None
+    while True:
+        try:
+            # A generator is started by sending it nothing.
+            text, values = script.send(rows) if rows is not None else next(script)
+        except StopIteration as done:
+            return done.value
+        rows = await connection.fetch(for_postgres(text), *values)
+
+
+def _refusal(error: Exception) -> Exception:
+    return Unavailable(f"The log cannot be reached: {error}") if is_outage(error) else error
