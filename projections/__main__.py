@@ -1,0 +1,59 @@
+"""The projector's process. Beside it: `status`, `rebuild NAME` and `retry NAME`."""
+
+import argparse
+import asyncio
+import signal
+import sys
+
+from adapters.settings import Settings, read_settings
+from adapters.telemetry import configure
+from domain.errors import ArgosyError
+from projections.operating import rebuild_now, retry, run, show_status
+from projections.registry import PROJECTIONS
+
+
+async def _run_until_signalled(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await run(settings, stop)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m projections", description=__doc__)
+    commands = parser.add_subparsers(dest="command")
+    commands.add_parser("status", help="show every read model: table, state, position")
+    for command, text in (
+        ("rebuild", "fill a new table from the log, and switch it in"),
+        ("retry", "go on with a projection that an event has stopped"),
+    ):
+        named = commands.add_parser(command, help=text)
+        named.add_argument("name", choices=[each.name for each in PROJECTIONS])
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Do what the command line says; returns the exit code."""
+    arguments = _arguments()
+    try:
+        settings = read_settings()
+        configure("projector", settings.log_format, settings.log_level)
+        match arguments.command:
+            case "status":
+                asyncio.run(show_status(settings))
+            case "rebuild":
+                [projection] = [each for each in PROJECTIONS if each.name == arguments.name]
+                asyncio.run(rebuild_now(settings, projection))
+            case "retry":
+                asyncio.run(retry(settings, arguments.name))
+            case _:
+                asyncio.run(_run_until_signalled(settings))
+    except ArgosyError as error:
+        sys.stderr.write(f"{error.detail}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

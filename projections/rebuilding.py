@@ -1,0 +1,172 @@
+"""Filling a new table beside the one that is served, and switching it in once it has caught up."""
+
+from collections.abc import Callable
+from time import monotonic
+
+import structlog
+from msgspec import Struct
+from msgspec.structs import replace
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from domain.errors import Conflict
+from domain.ports import EventStore, Leases
+from projections import generations
+from projections.feeding import Feed, Poisoned, give, give_within, make_feed
+from projections.generations import Generation, served
+from projections.projection import Projection
+
+FILL_EVENTS = 2000  # in one transaction
+LEASE_SECONDS = 15.0
+RENEW_SECONDS = 5.0
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Parts(Struct, frozen=True, kw_only=True):
+    """What feeding works with. `owner`: this process, as its leases call it."""
+
+    store: EventStore
+    leases: Leases
+    engine: AsyncEngine
+    owner: str
+
+
+class RebuildRunning(Conflict):
+    """Another process is rebuilding the same read model. Wait for it; `status` shows how far."""
+
+    type = "rebuild-running"
+    title = "The read model is being rebuilt already"
+
+
+class RebuildFailed(Conflict):
+    """The projection cannot handle an event. What was served before still is."""
+
+    type = "rebuild-failed"
+    title = "The read model could not be rebuilt"
+
+
+async def rebuild(
+    parts: Parts,
+    projection: Projection,
+    *,
+    fresh: bool,
+    on_progress: Callable[[int, int], None] = lambda _position, _head: None,
+) -> Generation:
+    """Build the next generation and switch it in; returns it.
+
+    fresh: begin a new one; otherwise go on with one that was begun, if there is one.
+    on_progress: called after each transaction with the position reached and the log's head.
+    Raises RebuildRunning, RebuildFailed, and Superseded if somebody else's rebuild won.
+    """
+    lease = _Lease(parts, f"rebuild-{projection.name}")
+    await lease.renew()
+    try:
+        feed = await _start(parts, projection, fresh=fresh)
+        feed = await _fill(parts, feed, lease, on_progress)
+        await _index(parts, feed)
+        while True:
+            feed = await _fill(parts, feed, lease, on_progress)
+            switched = await _switch(parts, feed)
+            if switched is not None:
+                log.info("projection.switched", table=switched.table_name)
+                return switched
+    finally:
+        await parts.leases.resign(lease.role, parts.owner)
+
+
+class _Lease:
+    """One builder a projection; renewed now and then."""
+
+    def __init__(self, parts: Parts, role: str) -> None:
+        self.role = role
+        self._parts = parts
+        self._until = float("-inf")
+
+    async def renew(self) -> None:
+        if monotonic() < self._until:
+            return
+        if not await self._parts.leases.lead(self.role, self._parts.owner, LEASE_SECONDS):
+            raise RebuildRunning("Another process is rebuilding it; `status` shows how far it is.")
+        self._until = monotonic() + RENEW_SECONDS
+
+
+async def _start(parts: Parts, projection: Projection, *, fresh: bool) -> Feed:
+    async with parts.engine.begin() as connection:
+        found = await generations.lock(connection, projection.name)
+        begun = next((each for each in found if _goes_on(each, projection)), None)
+        if fresh or begun is None:
+            begun = await generations.begin(connection, projection)
+    return make_feed(parts.engine, projection, begun)
+
+
+def _goes_on(generation: Generation, projection: Projection) -> bool:
+    return generation.state == "building" and generation.version == projection.version
+
+
+async def _fill(
+    parts: Parts, feed: Feed, lease: _Lease, on_progress: Callable[[int, int], None]
+) -> Feed:
+    """Bring the feed to what was the log's head when the last page was read."""
+    types = sorted(feed.projection.types)
+    while True:
+        await lease.renew()
+        head = await parts.store.head()
+        page = await parts.store.read_all(after=feed.position, limit=FILL_EVENTS, types=types)
+        full = len(page) == FILL_EVENTS
+        # What is visible is gapless: a page that is not full has all there was up to the head.
+        reached = (page[-1].position or 0) if full else max(head, feed.position)
+        given = [each for each in page if (each.position or 0) <= reached]
+        [fed] = await give(parts.engine, [feed], given, reached)
+        if isinstance(fed, Poisoned):
+            await _fail(parts, fed)
+        else:
+            feed = fed
+        on_progress(feed.position, max(head, feed.position))
+        if not full:
+            return feed
+
+
+async def _fail(parts: Parts, poisoned: Poisoned) -> None:
+    name = poisoned.feed.projection.name
+    log.error("projection.failed", name=name, position=poisoned.position, error=poisoned.error)
+    async with parts.engine.begin() as connection:
+        await generations.set_state(
+            connection,
+            poisoned.feed.generation,
+            "failed",
+            error=poisoned.error,
+            error_position=poisoned.position,
+        )
+    raise RebuildFailed(
+        f"{name} cannot handle the event at position {poisoned.position}: {poisoned.error}",
+        projection=name,
+        position=poisoned.position,
+    )
+
+
+async def _index(parts: Parts, feed: Feed) -> None:
+    """Make the indexes, which slow filling down, one a transaction: others write in between."""
+    for index in feed.writer.table.indexes:
+        async with parts.engine.begin() as connection:
+            await connection.run_sync(index.create, checkfirst=True)
+
+
+async def _switch(parts: Parts, feed: Feed) -> Generation | None:
+    """Serve the new table from now on; None if it is too far behind the one that is served.
+
+    The served one stands still meanwhile: whoever feeds it waits for this transaction.
+    """
+    types = sorted(feed.projection.types)
+    async with parts.engine.begin() as connection:
+        name = feed.projection.name
+        before = served(await generations.lock(connection, name), name)
+        if before is not None and before.position > feed.position:
+            page = await parts.store.read_all(after=feed.position, limit=FILL_EVENTS, types=types)
+            if len(page) == FILL_EVENTS:
+                return None
+            reached = max(before.position, *((each.position or 0) for each in page), 0)
+            [feed] = await give_within(connection, [feed], page, reached)
+        if before is not None:
+            await generations.set_state(connection, before, "retired")
+        await generations.set_state(connection, feed.generation, "active")
+    return replace(feed.generation, state="active")
