@@ -11,7 +11,9 @@ from argosy.cli.options import json_option
 
 @click.command(name="dev")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where the API listens.")
-@click.option("--port", default=8700, show_default=True, type=click.IntRange(1, 65535))
+@click.option(
+    "--port", default=8700, show_default=True, type=click.IntRange(1, 65535), help="Its port."
+)
 @click.option(
     "--data-dir",
     default=None,

@@ -84,8 +84,9 @@ def explain(error: errors.ArgosyError) -> str:
             parts.append(f"The server's log has more under request {error.request_id}.")
         case _:
             pass
-    if isinstance(error, errors.Refused) and error.field and error.field not in error.detail:
-        parts.insert(0, f"{error.field}:")
+    field = error.field if isinstance(error, errors.Refused) else ""
+    if field and not error.detail.startswith(field):
+        parts.insert(0, f"{field}:")
     return " ".join(" ".join(parts).split())
 
 

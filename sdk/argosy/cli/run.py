@@ -28,7 +28,13 @@ def command() -> None:
 @command.command("list")
 @click.option("--deployment", default="", metavar="SLUG", help="Only its runs.")
 @click.option("--agent", default="", metavar="NAME", help="Only its runs.")
-@click.option("--status", default="", type=click.Choice(["", *STATUSES]), metavar="STATUS")
+@click.option(
+    "--status",
+    default="",
+    type=click.Choice(["", *STATUSES]),
+    metavar="STATUS",
+    help=f"Only these: {', '.join(STATUSES)}.",
+)
 @page_options
 @workspace_option
 @json_option

@@ -1,0 +1,235 @@
+"""`argosy deploy` and `argosy invoke`: what they send, show, and say with their exit codes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.sdk import answers
+from tests.sdk.answers import BUILD_ID, RUN_ID
+from tests.sdk.conftest import Cli
+from tests.sdk.recorded_server import Answer, RecordedServer, events, frame, problem
+
+W = "/v1/workspaces/default"
+START = f"{W}/deployments/echo/runs"
+EVENTS = f"/v1/runs/{RUN_ID}/events"
+
+
+def agent_folder(folder: Path) -> Path:
+    """Return a folder that can be deployed."""
+    folder.mkdir()
+    (folder / "agent.py").write_text("print('hello')")
+    (folder / "requirements.txt").write_text("idna\n")
+    return folder
+
+
+def will_end(server: RecordedServer, **run: str) -> None:
+    """Let an invoked run end."""
+    status = run.get("status", "completed")
+    server.answer("POST", START, Answer(status=202, body=answers.run("waiting")))
+    server.answer(
+        "GET",
+        EVENTS,
+        events(
+            frame(1, "status", status="waiting", message="hello"),
+            frame(2, "message", content="hello\nyou"),
+            frame(3, "complete", status=status, reason=run.get("reason", ""), output="hello"),
+        ),
+    )
+    server.answer("GET", f"/v1/runs/{RUN_ID}", Answer(body=answers.run(**run)))
+
+
+# -- deploy
+
+
+def test_deploying_sends_the_folder(server: RecordedServer, argosy: Cli, tmp_path: Path) -> None:
+    server.answer("POST", f"{W}/deployments", Answer(status=201, body=answers.deployed()))
+    server.answer("GET", f"{W}/deployments/d", Answer(body=answers.deployment()))
+
+    done = argosy(
+        *("deploy", str(agent_folder(tmp_path / "Echo")), "--env", "A=b=c"),
+        *("--limit", "memory_mb=256", "--limit", "cpu=0.5", "--entry-point", "agent.py"),
+    )
+
+    assert done.code == 0, done.err
+    assert done.out.startswith("echo is ready: http://x/v1/workspaces/default/deployments/echo")
+    assert "INSTANT_RUNTIME" in done.err
+    assert server.requests("POST", f"{W}/deployments")[0].body == {
+        "name": "echo",
+        "source": {
+            "files": {"agent.py": "print('hello')"},
+            "requirements": "idna\n",
+            "entry_point": "agent.py",
+        },
+        "environment": {"A": "b=c"},
+        "limits": {"memory_mb": 256, "cpu": 0.5},
+    }
+
+
+def test_deploying_shows_the_build(server: RecordedServer, argosy: Cli, tmp_path: Path) -> None:
+    made = answers.deployed(build_id=BUILD_ID, build_required=True, execution_mode="FAST_OVERLAY")
+    log = events(
+        frame(1, "status", status="running"),
+        frame(2, "log", step="install", stream="stdout", line="Installed idna"),
+        frame(3, "complete", status="succeeded"),
+    )
+    server.answer("POST", f"{W}/deployments", Answer(status=201, body=made))
+    server.answer("GET", f"/v1/builds/{BUILD_ID}/events", log)
+    pending, ready = answers.deployment("pending"), answers.deployment("ready")
+    server.answer("GET", f"{W}/deployments/d", Answer(body=pending), Answer(body=ready))
+
+    done = argosy("deploy", str(agent_folder(tmp_path / "echo")), "--json")
+
+    assert done.code == 0, done.err
+    assert "install      Installed idna" in done.err
+    assert json.loads(done.out)["deployment"]["status"] == "ready"
+
+
+def test_a_failed_build_is_explained(server: RecordedServer, argosy: Cli, tmp_path: Path) -> None:
+    made = answers.deployed(build_id=BUILD_ID, build_required=True)
+    failed = answers.build("failed", step="resolve", detail="No nope 1.", hint="Check the name.")
+    server.answer("POST", f"{W}/deployments", Answer(status=201, body=made))
+    log = events(frame(1, "complete", status="failed", detail="No nope 1."))
+    server.answer("GET", f"/v1/builds/{BUILD_ID}/events", log)
+    server.answer("GET", f"/v1/builds/{BUILD_ID}", Answer(body=failed))
+    server.answer("GET", f"{W}/deployments/d", Answer(body=answers.deployment("failed", serving=3)))
+
+    done = argosy("deploy", str(agent_folder(tmp_path / "echo")))
+
+    assert done.code == 1
+    assert "The deploy failed. resolve: No nope 1. Check the name." in done.err
+    assert "Revision 3 serves as before." in done.err
+    assert done.out == ""
+
+
+def test_not_waiting_says_so(server: RecordedServer, argosy: Cli, tmp_path: Path) -> None:
+    made = answers.deployed(build_id=BUILD_ID, build_required=True)
+    server.answer("POST", f"{W}/deployments", Answer(status=201, body=made))
+    server.answer("GET", f"{W}/deployments/d", Answer(body=answers.deployment("pending")))
+
+    done = argosy("deploy", str(agent_folder(tmp_path / "echo")), "--no-wait")
+
+    assert done.code == 0
+    assert "echo is being built" in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--env", "novalue"], "--env: 'novalue' is not NAME=VALUE"),
+        (["--limit", "speed=3"], "there is no limit 'speed'; there are memory_mb"),
+        (["--limit", "memory_mb=much"], "memory_mb takes a number, not 'much'"),
+        (["--max-attempts", "0"], "0 is not in the range x>=1"),
+    ],
+)
+def test_a_wrong_option_is_named(
+    argosy: Cli, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    done = argosy("deploy", str(tmp_path), *arguments)
+
+    assert done.code == 2
+    assert said in done.err
+    assert done.err.startswith("error: argosy deploy: ")
+    assert len(done.err.splitlines()) == 1
+
+
+def test_what_the_server_refuses_is_one_line(
+    server: RecordedServer, argosy: Cli, tmp_path: Path
+) -> None:
+    refused = problem(422, "invalid", "Not a name.", field="name", line=3)
+    server.answer("POST", f"{W}/deployments", refused)
+
+    done = argosy("deploy", str(agent_folder(tmp_path / "echo")))
+
+    assert done.code == 2
+    assert done.err.splitlines()[-1] == "error: name: Not a name."
+
+
+def test_a_folder_that_cannot_be_sent_is_one_line(argosy: Cli, tmp_path: Path) -> None:
+    (tmp_path / "logo.png").write_bytes(b"\x89PNG")
+
+    done = argosy("deploy", str(tmp_path))
+
+    assert done.code == 2
+    assert done.err.startswith("error: logo.png: not a text file")
+
+
+# -- invoke
+
+
+def test_invoking_prints_the_output(server: RecordedServer, argosy: Cli) -> None:
+    will_end(server)
+
+    done = argosy("invoke", "echo", "-m", "hello", "--context", '{"a": 1}', "--user", "u")
+
+    assert (done.code, done.out, done.err) == (0, "hello\n", "")
+    sent = server.requests("POST", START)[0].body
+    assert sent == {"message": "hello", "context": {"a": 1}, "user_id": "u"}
+
+
+def test_following_shows_what_happens(server: RecordedServer, argosy: Cli) -> None:
+    will_end(server)
+
+    done = argosy("invoke", "echo", "-m", "hello", "--follow")
+
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert [line.split()[1] for line in lines[:2]] == ["waiting", "message"]
+    assert lines[2].strip() == "you"
+    assert lines[3].split()[1] == "completed"
+    assert lines[4:] == ["hello"]
+
+
+def test_the_finished_run_is_one_object(server: RecordedServer, argosy: Cli) -> None:
+    will_end(server)
+
+    done = argosy("invoke", "echo", "-m", "hello", "--follow", "--json")
+
+    run = json.loads(done.out)
+    assert {"id", "status", "reason", "output", "files", "usage"} <= set(run)
+    assert "message" in done.err
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "code"), [("failed", "timed_out", 1), ("cancelled", "requested", 3)]
+)
+def test_the_exit_code_says_how_it_ended(
+    server: RecordedServer, argosy: Cli, status: str, reason: str, code: int
+) -> None:
+    will_end(server, status=status, reason=reason, detail="It took 300 s.")
+
+    done = argosy("invoke", "echo", "-m", "hello")
+
+    assert done.code == code
+    assert f"The run {status} ({reason}: It took 300 s.)." in done.err
+    assert f"argosy run events {RUN_ID}" in done.err
+
+
+def test_not_waiting_prints_the_id(server: RecordedServer, argosy: Cli) -> None:
+    server.answer("POST", START, Answer(status=202, body=answers.run("waiting")))
+
+    assert argosy("invoke", "echo", "-m", "hello", "--no-wait").out == f"{RUN_ID}\n"
+
+
+def test_an_agent_s_output_is_untouched_in_a_pipe(server: RecordedServer, argosy: Cli) -> None:
+    will_end(server, output="\x1b[31mred\x07\n")
+
+    assert argosy("invoke", "echo", "-m", "x").out == "\x1b[31mred\x07\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "Missing option '-m' / '--message'"),
+        (["-m", "x", "--context", "{"], "--context: not JSON"),
+        (["-m", "x", "--context", "[]"], "must be a JSON object"),
+        (["-m", "x", "--follow", "--no-wait"], "exclude each other"),
+    ],
+)
+def test_a_wrong_invocation_is_one_line(argosy: Cli, arguments: list[str], said: str) -> None:
+    done = argosy("invoke", "echo", *arguments)
+
+    assert done.code == 2
+    assert said in done.err
+    assert done.err.endswith("See `argosy invoke --help`.\n")
+    assert len(done.err.splitlines()) == 1
