@@ -1,5 +1,6 @@
 """A disk of 2 MiB for tests of what happens when it is full."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -15,11 +16,13 @@ def on_a_small_disk(script: str) -> None:
 
     In a mount namespace of its own, so that nothing has to be unmounted and any user may do it.
     """
+    # Root must stay the real one, whom the host's uids mean something to.
+    namespaces = ["--mount"] if os.geteuid() == 0 else ["--user", "--map-root-user", "--mount"]
     prelude = "from pathlib import Path\ndisk = Path('/mnt')\n"
     python = [sys.executable, "-c", prelude + textwrap.dedent(script)]
     mounted = 'mount -t tmpfs -o size=2m,mode=0755 tmpfs /mnt && exec "$@"'
     done = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mounted, "sh", *python],
+        ["unshare", *namespaces, "sh", "-c", mounted, "sh", *python],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from adapters.scratch import scratch_directory
 from domain.errors import NotFound
-from workers.archives import Contents
+from workers.archives import Contents, LayerRefused
 from workers.builder.failures import Failure, explain
 from workers.builder.memory import alone, recall, remember
 from workers.builder.plan import Lock
@@ -20,6 +20,7 @@ STEP = "install"
 KIND = "overlays"
 FORMAT = "1"  # what a layer looks like; raise it when installing changes, and all are made anew
 
+_LESS = "Require fewer or smaller packages, or others."
 _DIGEST = re.compile(rb"sha256:[0-9a-f]{64}")
 # uv's own notes: when it installed, and a file that it locks meanwhile.
 _NOTES = (".lock", "*.dist-info/uv_cache.json")
@@ -47,7 +48,7 @@ async def find_overlay(tools: BuildTools, lock: Lock) -> str:
 async def make_overlay(tools: BuildTools, lock: Lock, say: Say) -> Overlay | Failure:
     """Install the lock and store the layer, unless another build does so first.
 
-    Raises Unavailable (disk full, no sandbox) and LayerRefused (what was installed is no layer).
+    Raises Unavailable: the disk is full, or there is no sandbox to be had.
     """
     directory, key = tools.layers.directory, overlay_key(tools, lock)
     async with alone(directory, KIND, key) as waited:
@@ -63,7 +64,10 @@ async def make_overlay(tools: BuildTools, lock: Lock, say: Say) -> Overlay | Fai
             if ran.code != 0:
                 return explain(STEP, ran.complaint, {}, tools.base.python)
             await asyncio.to_thread(_forget_notes, tree)
-            digest, contents = await tools.layers.keep(tree, max_mb=tools.limits.disk_mb)
+            try:
+                digest, contents = await tools.layers.keep(tree, max_mb=tools.limits.disk_mb)
+            except LayerRefused as error:
+                return Failure(step=STEP, detail=error.detail, hint=_LESS)
         await remember(directory, KIND, key, digest.encode())
     return Overlay(digest=digest, contents=contents)
 

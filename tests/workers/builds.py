@@ -1,0 +1,265 @@
+"""What the builder's tests share: hand-made wheels, an index of them on loopback, and a builder."""
+
+import base64
+import contextlib
+import hashlib
+import os
+import tempfile
+import threading
+import zipfile
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from adapters.blobs import FolderBlobs
+from adapters.scratch import remove_tree
+from domain.builds import BuildEnded, BuildPlanned, BuildRequested
+from domain.entries import BuildLogged
+from domain.execution import Base, Definition, SourceDefinition
+from domain.limits import Limits
+from tests.conftest import require
+from workers.builder.builder import run_build
+from workers.builder.indexes import PackageIndex, find_index
+from workers.builder.tools import BuildTools
+from workers.layers import LayerCache
+from workers.sandboxes.bases import find_base
+from workers.sandboxes.driver import Driver, SandboxUnsupported
+from workers.sandboxes.drivers import choose
+
+LIMITS = Limits(memory_mb=1_024, cpu=2, pids=256, disk_mb=64, seconds=60, output_kb=256)
+REQUEST = BuildRequested(
+    build_id="build-1",
+    workspace_id="workspace-1",
+    agent_id="agent-1",
+    agent_name="echo",
+    version=1,
+    deployment_id="deployment-1",
+    revision=1,
+    mode="FAST_OVERLAY",
+)
+
+
+def make_wheel(
+    folder: Path,
+    name: str,
+    version: str,
+    files: Mapping[str, str] | None = None,
+    *,
+    requires: Sequence[str] = (),
+    python: str = "",
+    tag: str = "py3-none-any",
+) -> str:
+    """Make a wheel; returns its SHA-256. Without files it has one module of its own name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    info = f"{name}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    metadata += f"Requires-Python: {python}\n" if python else ""
+    metadata += "".join(f"Requires-Dist: {requirement}\n" for requirement in requires)
+    content = {
+        **(files or {f"{name}.py": f"VERSION = {version!r}\n"}),
+        f"{info}/METADATA": metadata,
+        f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: {tag}\n",
+    }
+    record = "".join(f"{path},sha256={_short(text)},\n" for path, text in content.items())
+    wheel = folder / f"{name}-{version}-{tag}.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path, text in {**content, f"{info}/RECORD": f"{record}{info}/RECORD,,\n"}.items():
+            archive.writestr(zipfile.ZipInfo(path, (2020, 1, 1, 0, 0, 0)), text)
+    return hashlib.sha256(wheel.read_bytes()).hexdigest()
+
+
+def _short(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+class Index:
+    """A package index (PEP 503) on loopback. `asked` are the paths that were requested.
+
+    forged: announces these hashes instead of the files' own, by file name.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.asked: list[str] = []
+        self.forged: dict[str, str] = {}
+        self.status = 200
+        self.url = ""
+
+    def page(self, name: str) -> bytes | None:
+        """The page of a package, None if there is none."""
+        found = [
+            path
+            for path in sorted(self.folder.iterdir())
+            if path.name.split("-")[0].replace("_", "-") == name
+        ]
+        links = [
+            f'<a href="/files/{path.name}#sha256={self._digest(path)}"{_attributes(path)}>'
+            f"{path.name}</a>"
+            for path in found
+        ]
+        return "\n".join(links).encode() if links else None
+
+    def file(self, name: str) -> bytes:
+        """A file, or with `.metadata` after its name only a wheel's metadata (PEP 658)."""
+        if name.endswith(".metadata"):
+            return _metadata(self.folder / name.removesuffix(".metadata"))
+        return (self.folder / name).read_bytes()
+
+    def _digest(self, path: Path) -> str:
+        return self.forged.get(path.name) or hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _attributes(path: Path) -> str:
+    if path.suffix != ".whl":
+        return ""
+    for line in _metadata(path).decode().splitlines():
+        if line.startswith("Requires-Python: "):
+            escaped = line.removeprefix("Requires-Python: ").replace(">", "&gt;")
+            return f' data-core-metadata="true" data-requires-python="{escaped}"'
+    return ' data-core-metadata="true"'
+
+
+def _metadata(wheel: Path) -> bytes:
+    with zipfile.ZipFile(wheel) as archive:
+        return archive.read(next(name for name in archive.namelist() if name.endswith("METADATA")))
+
+
+@contextmanager
+def serve(index: Index) -> Generator[Index]:
+    """Serve the index; its `url` is known inside the block."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            index.asked.append(self.path)
+            kind, name = self.path.strip("/").split("/")
+            body = index.page(name) if kind == "simple" else index.file(name)
+            status = index.status if body is not None else 404
+            self.send_response(status)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(body or b"")))
+            self.end_headers()
+            if self.command == "GET":
+                with contextlib.suppress(BrokenPipeError):
+                    self.wfile.write(body or b"")
+
+        do_HEAD = do_GET  # noqa: N815, http.server looks for this name
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        index.url = f"http://127.0.0.1:{server.server_port}/simple"
+        try:
+            yield index
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class Builder:
+    """A builder on a directory, and all that its builds said."""
+
+    def __init__(
+        self,
+        directory: Path,
+        driver: Driver,
+        index: PackageIndex,
+        *,
+        limits: Limits = LIMITS,
+        packages: Mapping[str, str] | None = None,
+    ) -> None:
+        python = find_base()
+        self.blobs = FolderBlobs(directory / "blobs")
+        self.layers = LayerCache(directory / "cache", self.blobs)
+        self.tools = BuildTools(
+            base=Base(name="python", python=python.version, packages=packages or {}),
+            python=python,
+            layers=self.layers,
+            blobs=self.blobs,
+            driver=driver,
+            index=index,
+            limits=limits,
+        )
+        self.logged: list[BuildLogged] = []
+        self.plans: list[BuildPlanned] = []
+
+    async def build(self, requirements: str, **fields: str) -> BuildEnded:
+        """Build an agent with these requirements; its log and plan are those of this build."""
+        source = await self.blobs.put(b"print('hello')\n")
+        definition = SourceDefinition(
+            files={
+                "agent.py": source,
+                **({"Dockerfile": source} if fields.pop("docker", "") else {}),
+            },
+            entry_point="agent.py",
+            requirements=requirements,
+            **fields,
+        )
+        return await self.build_definition(definition)
+
+    async def build_definition(self, definition: Definition) -> BuildEnded:
+        """Build any definition."""
+        self.logged.clear()
+        self.plans.clear()
+
+        async def log(line: BuildLogged) -> None:
+            self.logged.append(line)
+
+        async def planned(plan: BuildPlanned) -> None:
+            self.plans.append(plan)
+
+        return await run_build(
+            REQUEST, definition, attempt=1, tools=self.tools, log=log, planned=planned
+        )
+
+    async def layer(self, end: BuildEnded) -> Path:
+        """The dependency layer of a build that succeeded."""
+        assert end.artifact, end
+        return await self.layers.dependencies(end.artifact.dependencies)
+
+    @property
+    def text(self) -> str:
+        return "\n".join(f"{line.step}: {line.line}" for line in self.logged)
+
+    def leftovers(self) -> list[Path]:
+        """What is half made."""
+        return list((self.layers.directory / "scratch").iterdir())
+
+
+def the_driver() -> Driver:
+    """The driver of this machine."""
+    try:
+        return choose()
+    except SandboxUnsupported as error:
+        require("bwrap", str(error))
+        raise
+
+
+@contextmanager
+def open_directory() -> Generator[Path]:
+    """A temporary directory that any uid can pass; pytest's own are closed."""
+    path = Path(tempfile.mkdtemp(prefix="build-test-"))
+    path.chmod(0o755)
+    try:
+        yield path
+    finally:
+        remove_tree(path)
+
+
+def environment_for(url: str) -> dict[str, str]:
+    """The variables of an operator with an index of their own."""
+    certificates = os.environ.get("SSL_CERT_FILE")
+    return {
+        "UV_DEFAULT_INDEX": url,
+        "UV_HTTP_RETRIES": "0",
+        **({"SSL_CERT_FILE": certificates} if certificates else {}),
+    }
+
+
+def local(index: Index) -> PackageIndex:
+    """The index as a builder is told of it."""
+    return find_index("", environment_for(index.url))
