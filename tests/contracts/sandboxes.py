@@ -20,7 +20,9 @@ from workers.sandboxes.driver import Exit, Output, SandboxUnsupported, Spec
 from workers.sandboxes.drivers import find_bubblewrap
 from workers.sandboxes.groups import Cgroups
 from workers.sandboxes.namespaces import Paths
+from workers.sandboxes.opened import BubblewrapSandbox
 from workers.sandboxes.owners import Owner
+from workers.sandboxes.processes import members
 from workers.sandboxes.uids import UidRange, Uids
 
 BACKENDS = ["cgroups", "none"]
@@ -47,6 +49,8 @@ def verdict(expression):
         value = eval(expression)
     except OSError as error:
         return errno.errorcode.get(error.errno, str(error))
+    except ValueError as error:
+        return str(error)
     return f"allowed: {value!r}"
 print(json.dumps({name: verdict(text) for name, text in json.load(sys.stdin).items()}))
 """
@@ -82,6 +86,10 @@ class Machine:
         done = await self.run(ATTEMPTS, stdin=stdin, **changes)
         assert done.exit.code == 0, done
         return json.loads(done.stdout)
+
+    def members(self, sandbox: BubblewrapSandbox) -> list[int]:
+        """The host's pids of what runs in a sandbox, its pid 1 left out."""
+        return members(sandbox.inside)
 
     def python(self, code: str) -> list[str]:
         return [self.base.python, "-I", "-S", "-c", code]
@@ -158,7 +166,7 @@ def _held() -> tuple[list[str], list[str], list[str]]:
     for entry in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
             descriptors.append(str(entry.readlink()))
-    places = [str(p) for d in ("/run", "/dev/shm", "/tmp") for p in Path(d).glob("argosy*")]
+    places = [str(p) for d in ("/run", "/dev/shm", "/tmp") for p in Path(d).glob("argosy-sandbox*")]
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     kinds = sorted(d for d in descriptors if not d.startswith("/proc/"))
     return kinds, mounts, sorted(places)

@@ -14,7 +14,7 @@ import pytest
 
 from domain.errors import Invalid
 from tests.contracts.sandboxes import BACKENDS, SECONDS, Machine, machine, outcome, reachable, spec
-from workers.sandboxes.driver import Exit, Mount, Output, Sandbox, SandboxUnsupported
+from workers.sandboxes.driver import Exit, Mount, Output, SandboxUnsupported
 from workers.sandboxes.opened import BubblewrapSandbox
 from workers.sandboxes.processes import members
 
@@ -284,10 +284,10 @@ open("/run/argosy/new", "w")
     assert b"Read-only file system" in done.stderr
 
 
-def _cpu_ticks(sandbox: Sandbox) -> dict[int, int]:
+def _cpu_ticks(sandbox: BubblewrapSandbox) -> dict[int, int]:
     """By pid on the host, what each process of the sandbox but its pid 1 has used."""
     ticks: dict[int, int] = {}
-    for pid in members(cast("BubblewrapSandbox", sandbox).inside):
+    for pid in members(sandbox.inside):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         ticks[pid] = int(fields[11]) + int(fields[12])
     return ticks

@@ -62,10 +62,11 @@ def program_line(
     """
     steps = ["ulimit -c 0"]
     if limits is not None:
+        processes = limits.pids + 1  # pid 1 has the same uid
         steps += [
             f"ulimit -v {limits.memory_mb * 1024}",
             # dash calls it -p, bash -u
-            f"{{ ulimit -p {limits.pids} || ulimit -u {limits.pids}; }} 2>/dev/null || exit 125",
+            f"{{ ulimit -p {processes} || ulimit -u {processes}; }} 2>/dev/null",
             # If the machine's memory runs out, this goes first.
             "echo 1000 >/proc/self/oom_score_adj",
         ]

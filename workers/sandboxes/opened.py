@@ -46,7 +46,7 @@ class BubblewrapSandbox:
         self.scope: Scope = "sandbox" if group else "process"
         self._spec = spec
         self._launch = launch
-        self._group = group
+        self.group = group  # None where there are no control groups
         self._life = Life(launch.process)
         self._input = Feed(launch.stdin)
         streams: dict[int, Stream] = {launch.stdout: "stdout", launch.stderr: "stderr"}
@@ -86,7 +86,7 @@ class BubblewrapSandbox:
         line = program_line(
             argv,
             {**self._defaults(), **self._spec.environment, **(environment or {})},
-            self._spec.limits if self._group is None else None,
+            self._spec.limits if self.group is None else None,
         )
         self._used = True
         self._spawn(self._feed(line + stdin, close=not keep_stdin))
@@ -110,8 +110,8 @@ class BubblewrapSandbox:
         self._paused = True
         if self._life.gone.is_set():
             return
-        if self._group is not None:
-            await self._group.freeze()
+        if self.group is not None:
+            await self.group.freeze()
         elif not await asyncio.to_thread(stop_all, self.inside):
             raise TimeoutError("the sandbox starts processes faster than they can be stopped")
 
@@ -120,8 +120,8 @@ class BubblewrapSandbox:
         if not self._paused or self._life.gone.is_set():
             return
         self._paused = False
-        if self._group is not None:
-            self._group.thaw()
+        if self.group is not None:
+            self.group.thaw()
         else:
             await asyncio.to_thread(continue_all, self.inside)
 
@@ -133,8 +133,8 @@ class BubblewrapSandbox:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._learn_inside(), START_SECONDS)
         self._life.kill()
-        if self._group is not None:
-            self._group.kill()
+        if self.group is not None:
+            self.group.kill()
         await self._life.gone.wait()
 
     async def collect(
@@ -161,9 +161,9 @@ class BubblewrapSandbox:
         for descriptor in (*self._handles, self._launch.information):
             os.close(descriptor)
         self._handles.clear()
-        if self._group is not None:
+        if self.group is not None:
             try:
-                await remove(self._group)
+                await remove(self.group)
             except TimeoutError:  # the sweep will find it
                 log.warning("sandbox.group_left", sandbox=self.id)
 
@@ -180,10 +180,10 @@ class BubblewrapSandbox:
         uids = user_ids(self.inside)
         if uids != {self.uid} or 0 in uids:
             raise SandboxUnsupported(f"The sandbox runs with the uids {uids}, not {self.uid}.")
-        if self._group is not None and not holds(self._group, self.inside):
+        if self.group is not None and not holds(self.group, self.inside):
             outside = self._launch.process.pid
             pids = [outside, self.inside, *members(self.inside)]
-            await asyncio.to_thread(self._group.admit, pids)
+            await asyncio.to_thread(self.group.admit, pids)
 
     async def _learn_inside(self) -> None:
         """From bubblewrap, which says it before it lets pid 1 go on."""
@@ -206,14 +206,14 @@ class BubblewrapSandbox:
         Only the waiting shell runs yet, so no path can have been tampered with.
         """
         paths = [self._spec.working_directory]
-        if self._group is None:
+        if self.group is None:
             paths += [TEMPORARY, SHARED_MEMORY]
         root = os.open(f"/proc/{self.inside}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             self._handles += [_open_inside(root, path) for path in paths]
         finally:
             os.close(root)
-        if self._group is None:
+        if self.group is None:
             self._spawn(self._watch_inodes())
 
     async def _watch_inodes(self) -> None:
@@ -249,7 +249,7 @@ class BubblewrapSandbox:
     def _exit(self) -> Exit:
         status = self._life.status
         signal = -status if status < 0 else status - 128 if status in SIGNALS else None
-        usage = self._group.usage() if self._group is not None else None
+        usage = self.group.usage() if self.group is not None else None
         return Exit(
             code=status if signal is None else None,
             signal=signal,
