@@ -27,6 +27,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     limit_scope: `sandbox` (a server: refuse where limits cannot be enforced for a whole sandbox) or
     `process` (a person's machine: an ordinary user without cgroups).
     cgroups: back end of the limits: `auto`, `v2`, `hybrid` or `none`.
+    package_index: where builds take packages from: the URL of an index, or an absolute folder of
+    wheels; by default what uv's own variables (`UV_DEFAULT_INDEX`…) say, else PyPI.
     log_format: `json` for programs, `text` for people.
     log_level: what is logged: this and everything worse.
     allow_unsandboxed: run agents without any isolation where no driver works. For a person's own
@@ -46,6 +48,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     run_slots: int = 64
     limit_scope: Literal["sandbox", "process"] = "sandbox"
     cgroups: Literal["auto", "v2", "hybrid", "none"] = "auto"
+    package_index: str = ""
     log_format: Literal["json", "text"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     allow_unsandboxed: bool = False

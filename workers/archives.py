@@ -50,8 +50,7 @@ def pack(tree: Path, into: BinaryIO, *, max_mb: int = MAX_MB) -> Contents:
         gzip.GzipFile("", "wb", COMPRESSION, into, mtime=0) as compressed,
         tarfile.open(fileobj=compressed, mode="w|", format=tarfile.PAX_FORMAT) as archive,
     ):
-        for path, status in _walk(tree):
-            name = path.relative_to(tree).as_posix()
+        for name, path, status in _walk(tree):
             info = tarfile.TarInfo(name)
             info.mtime = EPOCH
             if stat.S_ISDIR(status.st_mode):
@@ -71,7 +70,7 @@ def settle(tree: Path) -> None:
     """Give a tree that was packed the owner and modes that its archive would unpack with."""
     owner = os.geteuid(), os.getegid()
     os.chown(tree, *owner, follow_symlinks=False)
-    for path, status in _walk(tree):
+    for _, path, status in _walk(tree):
         if (status.st_uid, status.st_gid) != owner:
             os.chown(path, *owner, follow_symlinks=False)
         path.chmod(0o755 if stat.S_ISDIR(status.st_mode) else _mode(status.st_mode))
@@ -107,25 +106,28 @@ def make_folder(path: Path) -> None:
     path.chmod(0o755)
 
 
-def _walk(tree: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Yield what is below a directory, in an order that depends on the names only."""
-    pending = [tree]
+def _walk(tree: Path) -> Iterator[tuple[str, Path, os.stat_result]]:
+    """Yield name, path and status of all below a directory, in an order that depends on names only.
+
+    A directory comes before what is in it.
+    """
+    pending = [""]
     while pending:
-        with os.scandir(pending.pop()) as found:
+        prefix = pending.pop()
+        with os.scandir(tree / prefix) as found:
             entries = sorted(found, key=lambda entry: entry.name)
-        folders: list[Path] = []
+        folders: list[str] = []
         for entry in entries:
             status = entry.stat(follow_symlinks=False)
-            path = Path(entry.path)
-            name = path.relative_to(tree).as_posix()
+            name = f"{prefix}{entry.name}"
             _checked_name(name)
             if stat.S_ISDIR(status.st_mode):
-                folders.append(path)
+                folders.append(f"{name}/")
             elif not stat.S_ISREG(status.st_mode):
                 raise LayerRefused(f"{name!r} is a link or a device; a layer holds only files.")
             elif status.st_nlink > 1:
                 raise LayerRefused(f"{name!r} is shared with another file; a layer owns its files.")
-            yield path, status
+            yield name, Path(entry.path), status
         pending.extend(reversed(folders))
 
 

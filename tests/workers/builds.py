@@ -183,6 +183,7 @@ class Builder:
             driver=driver,
             index=index,
             limits=limits,
+            scope=driver.scope,
         )
         self.logged: list[BuildLogged] = []
         self.plans: list[BuildPlanned] = []

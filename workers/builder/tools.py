@@ -8,7 +8,7 @@ from domain.ports import Blobs
 from workers.builder.indexes import PackageIndex
 from workers.layers import LayerCache
 from workers.sandboxes import bases
-from workers.sandboxes.driver import Driver
+from workers.sandboxes.driver import Driver, Scope
 
 # `seconds` is for the whole build, the rest for each program of it; `disk_mb` also for the layer.
 BUILD_LIMITS = Limits(
@@ -17,7 +17,11 @@ BUILD_LIMITS = Limits(
 
 
 class BuildTools(Struct, frozen=True, kw_only=True):
-    """base: what requirements are judged by. python: the same base, as sandboxes show it."""
+    """The parts of this machine.
+
+    base: what requirements are judged by. python: the same base, as sandboxes show it.
+    scope: what the limits must hold for; a build is refused where they cannot.
+    """
 
     base: Base
     python: bases.Base
@@ -26,3 +30,4 @@ class BuildTools(Struct, frozen=True, kw_only=True):
     driver: Driver
     index: PackageIndex
     limits: Limits = BUILD_LIMITS
+    scope: Scope = "sandbox"

@@ -106,7 +106,7 @@ async def _listen(
                 case Output(stream="stderr", data=data):
                     *lines, pending = (pending + data[: max(0, most - heard)]).split(b"\n")
                     heard += len(data)
-                    for line in lines:
+                    for line in filter(None, lines):
                         complaint.append(_readable(line))
                         await say(complaint[-1])
                 case Output(data=data):
@@ -146,7 +146,7 @@ async def _spec(tools: BuildTools, out: Path | None) -> Spec:
             **index.environment,
         },
         limits=tools.limits,
-        scope=tools.driver.scope,
+        scope=tools.scope,
         network="host",
         writable=(
             Mount(str(cache), CACHE),
