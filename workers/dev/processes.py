@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import math
 import os
 import select
 import signal
@@ -22,15 +23,17 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Child:
-    """One process of the dev server, and when to start it again."""
+    """One process of the dev server, and when to start it again (`once`: never)."""
 
-    def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
+    def __init__(self, name: str, command: Sequence[str], log: Path, *, once: bool = False) -> None:
         self.name = name
         self.log = log
+        self.once = once
         self.pid: int | None = None
         self.deaths = 0
+        self.code = 0
         self._command = command
-        self._started = 0.0
+        self._started = time.monotonic()
         self._delay = 0.0
         self.due = 0.0
 
@@ -52,9 +55,10 @@ class Child:
         )
         self._started = time.monotonic()
 
-    def died(self) -> float:
+    def died(self, code: int) -> float:
         """Note its death; returns in how many seconds it is due again. Ends what it left."""
         assert self.pid is not None
+        self.code = code
         end_session(self.pid)
         self.pid = None
         self.deaths += 1
@@ -62,7 +66,7 @@ class Child:
         if now - self._started > STEADY_SECONDS:
             self._delay = 0.0
         self._delay = min(max(FIRST_DELAY_SECONDS, self._delay * 2), LONGEST_DELAY_SECONDS)
-        self.due = now + self._delay
+        self.due = math.inf if self.once else now + self._delay
         return self._delay
 
     def signal(self, number: signal.Signals) -> None:

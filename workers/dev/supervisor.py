@@ -70,6 +70,7 @@ class Supervisor:
             self._teller.say("argosy", "stopped")
 
     def _start(self) -> None:
+        self._teller.say("argosy", f"starting on {self._directory.path}")
         if "ARGOSY_REDIS" not in os.environ:
             redis = self._child("redis", redis_command(self._socket, self._directory.path))
             redis.start(self._environment())
@@ -80,15 +81,15 @@ class Supervisor:
             **{f"host-{n}": ["workers", "host"] for n in range(1, self._workers + 1)},
             "build": ["workers", "build"],
         }
-        for name, (module, *arguments) in modules.items():
-            child = self._child(name, [sys.executable, "-m", module, *arguments])
+        for name, module in modules.items():
+            child = self._child(name, [sys.executable, "-m", *module])
             child.start(self._environment())
 
     def _ready(self) -> Follower:
         def ready() -> bool:
-            return get(self._reached, self._port, "/readyz")[0] == 200
+            return get(self._reached, self._port, "/readyz")[1].get("status") == "ok"
 
-        self._teller.say("argosy", f"starting on {self._directory.path}")
+        self._bootstrap()
         self._wait(ready, READY_SECONDS, "the API")
         url = f"http://{self._shown(self._reached)}:{self._port}"
         self._directory.announce(url, self._key, WORKSPACE)
@@ -99,6 +100,17 @@ class Supervisor:
         follower = Follower(self._reached, self._port, self._key, after, self._teller.event)
         follower.start()
         return follower
+
+    def _bootstrap(self) -> None:
+        """Make the workspace and the key, if they are not there."""
+        command = [sys.executable, "-m", "api", "bootstrap"]
+        child = self._child("bootstrap", command, once=True)
+        child.start(self._environment())
+        self._wait(lambda: child.pid is None, READY_SECONDS, "the first key")
+        if child.code:
+            raise Unavailable(_gave_up("The workspace and the key cannot be made", child))
+        child.log.unlink()  # it says the key
+        self._children.remove(child)
 
     def _watch(self, seconds: float | None) -> None:
         """Handle what happens in the next `seconds`. Raises Stopped."""
@@ -116,8 +128,8 @@ class Supervisor:
             if child.pid not in ended:
                 continue
             code = ended[child.pid]
-            delay = child.died()
-            if not self._stopping:
+            delay = child.died(code)
+            if not (self._stopping or child.once):
                 how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
                 self._teller.say(child.name, f"died ({how}); starting again in {delay:g} s")
 
@@ -156,11 +168,11 @@ class Supervisor:
                 child.signal(signal.SIGKILL)
         end_descendants()
 
-    def _child(self, name: str, command: list[str]) -> Child:
+    def _child(self, name: str, command: list[str], *, once: bool = False) -> Child:
         log = self._directory.logs / f"{name}.log"
         if log.exists():
             log.replace(log.with_suffix(".log.1"))
-        child = Child(name, command, log)
+        child = Child(name, command, log, once=once)
         self._children.append(child)
         return child
 

@@ -13,6 +13,7 @@ SHOWN = {
     "run.claimed": ("attempt", "worker"),
     "run.started": ("attempt",),
     "run.cancel_requested": ("detail",),
+    "run.anchored": ("entries",),
     "run.retried": ("attempt", "detail"),
     "run.ended": ("reason", "detail", "output"),
     "build.requested": ("agent_name", "version", "mode"),
@@ -21,15 +22,20 @@ SHOWN = {
     "build.retried": ("attempt", "detail"),
     "build.ended": ("step", "detail", "hint"),
     "agent.created": ("name",),
+    "agent.archived": (),
     "agent.version_drafted": ("version", "mode"),
     "agent.version_ready": ("version",),
     "agent.version_failed": ("version", "detail"),
     "deployment.created": ("slug",),
+    "deployment.archived": (),
     "deployment.revision_made": ("revision", "agent_version"),
     "deployment.revision_ready": ("revision",),
     "deployment.revision_failed": ("revision", "detail"),
     "workspace.created": ("slug",),
+    "workspace.archived": (),
     "document.applied": ("name",),
+    "document.revised": ("revision",),
+    "document.archived": (),
 }
 MOST_TEXT = 100
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
@@ -83,7 +89,7 @@ def _field(name: str, value: object) -> str:
     text = _CONTROL.sub(" ", str(value)).strip()
     text = text if len(text) <= MOST_TEXT else f"{text[: MOST_TEXT - 1]}…"
     match name:
-        case "attempt" | "version" | "revision" | "agent_version":
+        case "attempt" | "version" | "revision" | "agent_version" | "entries":
             return f"{name.replace('agent_', '')} {text}"
         case "message" | "output":
             return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,55 @@
+"""Dispatcher, reaper and projector in one process: `python -m workers.dev.core`.
+
+A dev server saves two interpreters so. The projector is loaded by name, because workers may not
+import read models: nothing here reads one, it only runs beside.
+"""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from importlib import import_module
+
+from adapters import telemetry
+from adapters.settings import Settings, read_settings
+from adapters.wiring import open_services
+from domain.errors import ArgosyError
+from workers.dispatcher import run_dispatcher
+from workers.reaper import run_reaper
+
+PROJECTOR = "projections.operating"
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM. Raises what any of the three dies of, and ends the others."""
+    projector: Callable[[Settings, asyncio.Event], Awaitable[None]] = import_module(PROJECTOR).run
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+
+    async def project() -> None:
+        await projector(settings, stop)
+
+    async with open_services(settings, name="core") as services, asyncio.TaskGroup() as group:
+        group.create_task(project())
+        group.create_task(run_dispatcher(services, stop))
+        group.create_task(run_reaper(services, stop))
+
+
+def main() -> int:
+    """Run the process. Returns its exit code."""
+    code = 0
+    try:
+        settings = read_settings()
+        telemetry.configure("core", settings.log_format, settings.log_level)
+        asyncio.run(serve(settings))
+    except* ArgosyError as group:
+        for error in group.exceptions:
+            sys.stderr.write(f"{error}\n")
+        code = 1
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
