@@ -116,7 +116,7 @@ class SqlLeases:
 
 
 def _offer(jobs: Sequence[Job], follower: str, position: int) -> Script[list[Job]]:
-    enqueue: list[Job] = []
+    enqueue: set[Job] = set()
     wait = _microseconds(CLAIM_SECONDS)
     # In the order of their streams, so that two dispatchers cannot wait for each other.
     for job in sorted(jobs, key=lambda job: job.stream):
@@ -127,9 +127,9 @@ def _offer(jobs: Sequence[Job], follower: str, position: int) -> Script[list[Job
                 after = ""
         taken = yield _OFFER, (job.stream, job.id, wait, after)
         if taken and not after:
-            enqueue.append(job)
+            enqueue.add(job)
     yield _ADVANCE, (follower, position)
-    return enqueue
+    return [job for job in jobs if job in enqueue]
 
 
 def _release(stream: str, follower: str, position: int) -> Script[list[Held]]:
