@@ -1,0 +1,65 @@
+"""Around everything: a request id for every request, and one log line when it is done."""
+
+import re
+import time
+
+import structlog
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from domain.ids import new_id
+
+HEADER = b"x-request-id"
+_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+QUIET = frozenset({"/healthz", "/readyz"})
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class AccessLog:
+    """Wraps the whole app, so that also what no route answers has an id and a line.
+
+    Query strings, headers and bodies are never logged.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id = _given(scope) or new_id()
+        scope["state"]["request_id"] = request_id
+        header = (HEADER, request_id.encode())
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], header]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, answer)
+        finally:
+            path = scope["path"]
+            write = log.debug if path in QUIET else log.info
+            write(
+                "request.done",
+                method=scope["method"],
+                path=path,
+                status=status,
+                ms=round((time.perf_counter() - started) * 1000, 1),
+                request_id=request_id,
+            )
+
+
+def _given(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == HEADER:
+            text = value.decode("latin-1")
+            return text if _ID.fullmatch(text) else None
+    return None

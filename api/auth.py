@@ -1,0 +1,135 @@
+"""Who is asking, and what that role may do.
+
+A key is looked up by its SHA-256, never compared: the time this takes says nothing about how close
+a wrong key was. The name is looked up for every request, so a revoked key is refused at once.
+Not protected against: somebody who reads the key where it is kept, or on a connection without TLS.
+"""
+
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from msgspec import Struct
+
+from domain.catalog import API_KEY, Active, ApiKey, Role
+from domain.errors import Forbidden, Unauthenticated
+from domain.ids import stream_name
+from domain.ports import EventStore
+
+# read: see resources. write: deploy, run, cancel, delete agents. audit: the log.
+# manage: keys and workspaces.
+type Permission = Literal["read", "write", "audit", "manage"]
+
+PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
+    "viewer": frozenset({"read"}),
+    "auditor": frozenset({"read", "audit"}),
+    "deployer": frozenset({"read", "write"}),
+    "admin": frozenset({"read", "write", "audit", "manage"}),
+}
+API_KEY_NAMES = "api_key"  # reserved for the whole installation: digest (hex) → document id
+MAX_KEY_LENGTH = 512
+KEEP_KEYS = 10_000
+
+# The first that is there counts. RunAgents' clients send an end user's token as Bearer beside it.
+KEY_HEADERS = ("x-runagents-api-key", "x-api-key")
+
+
+class Caller(Struct, frozen=True, kw_only=True):
+    """A valid key. `workspace_id`: the only workspace it sees, empty for the organization's all."""
+
+    key_id: str
+    name: str
+    role: Role
+    organization_id: str
+    workspace_id: str
+
+    @property
+    def actor(self) -> str:
+        """How the log names it."""
+        return f"key:{self.key_id}"
+
+
+class Keys:
+    """Finds callers by their keys."""
+
+    def __init__(self, store: EventStore) -> None:
+        self._store = store
+        # A key's document never changes until it is archived, and then its name is gone.
+        self._known: OrderedDict[str, Active] = OrderedDict()
+
+    async def caller(self, key: str | None) -> Caller:
+        """Return who has this key. Raises Unauthenticated."""
+        if key is None:
+            raise Unauthenticated("Send an API key as `Authorization: Bearer <key>`.")
+        id = None
+        if len(key) <= MAX_KEY_LENGTH:
+            id = await self._store.resolve("", API_KEY_NAMES, digest_of(key))
+        document = await self._document(id) if id else None
+        if id is None or document is None:
+            raise Unauthenticated("The API key is unknown or was revoked.")
+        spec = document.spec
+        assert isinstance(spec, ApiKey)
+        if spec.expires_at and time.time() >= spec.expires_at:
+            raise Unauthenticated("The API key has expired.")
+        return Caller(
+            key_id=id,
+            name=document.name,
+            role=spec.role,
+            organization_id=spec.organization_id,
+            workspace_id=spec.workspace_id,
+        )
+
+    async def _document(self, id: str) -> Active | None:
+        if id in self._known:
+            self._known.move_to_end(id)
+            return self._known[id]
+        head = await self._store.load(stream_name(API_KEY.category, id))
+        state = API_KEY.fold(recorded.event for recorded in head.events)
+        if not isinstance(state, Active):
+            return None
+        self._known[id] = state
+        if len(self._known) > KEEP_KEYS:
+            self._known.popitem(last=False)
+        return state
+
+
+def digest_of(key: str) -> str:
+    """Return what is stored of a key."""
+    return hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
+
+
+def presented_key(headers: Mapping[str, str]) -> str | None:
+    """Return the key that a request carries."""
+    for name in KEY_HEADERS:
+        if key := headers.get(name):
+            return key
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    return key.strip() or None if scheme.lower() == "bearer" else None
+
+
+def allow(caller: Caller, needs: Permission) -> None:
+    """Raise Forbidden unless the caller's role has the permission."""
+    if needs not in PERMISSIONS[caller.role]:
+        enough = ", ".join(role for role, has in PERMISSIONS.items() if needs in has)
+        raise Forbidden(
+            f"The role {caller.role} may not do this; it takes {enough}.",
+            role=caller.role,
+            needs=needs,
+        )
+
+
+async def authenticate(
+    connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
+) -> None:
+    """Guard: find the caller and check the permission that the handler names in `opt["needs"]`.
+
+    A handler that names none needs the highest one.
+    """
+    keys: Keys = connection.app.state.shared.keys
+    caller = await keys.caller(presented_key(connection.headers))
+    allow(caller, handler.opt.get("needs", "manage"))
+    connection.scope["auth"] = caller

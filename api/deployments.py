@@ -1,0 +1,308 @@
+"""Deployments: deploy a source or an image, list, show."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Controller, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+from msgspec import Meta, Struct
+
+from api.calls import Call, positioned
+from api.folding import Folded, fold, missing
+from api.paging import Cursor, Limit, Listed, listed
+from api.sources import Source, check_environment, check_text, stored
+from api.times import stamp
+from domain import deployments
+from domain.deploying import DEPLOYMENT_NAMES, Deploy, Deployed, deploy
+from domain.deployments import DEPLOYMENT, Settings
+from domain.errors import Invalid
+from domain.execution import BuildProfile, Definition, ImageDefinition, Mode
+from domain.handling import Unit
+from domain.ids import new_id
+from domain.limits import Limits
+from domain.sources import check_name
+from projections.deployments import DeploymentRow, list_deployments
+
+
+class NewSource(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """files: text by relative path. The rest is found in them where it is not named."""
+
+    files: dict[str, str]
+    entry_point: Annotated[str, Meta(max_length=512)] = ""
+    requirements: str | None = None
+    framework: Annotated[str, Meta(max_length=100)] = ""
+    python: Annotated[str, Meta(pattern=r"^(\d+\.\d+(\.\d+)?)?$")] = ""
+
+
+class NewDeployment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A deploy: exactly one of `source` and `image`."""
+
+    name: str
+    source: NewSource | None = None
+    image: Annotated[str, Meta(min_length=1, max_length=500)] | None = None
+    environment: dict[str, str] = {}
+    system_prompt: str = ""
+    limits: Limits = Limits()
+    max_attempts: Annotated[int, Meta(ge=1, le=100)] = 1
+
+
+class Revision(Struct, frozen=True, kw_only=True):
+    """One change of a deployment. status: `pending`, `ready` or `failed` (`detail` says why)."""
+
+    revision: int
+    agent_version: int
+    status: str
+    build_id: str | None
+    detail: str
+    settings: dict[str, Any]
+
+
+class Deployment(Struct, frozen=True, kw_only=True):
+    """An endpoint. Lists show the newest revision only, without its settings.
+
+    status: `ready` as soon as a revision serves, else `building` or `failed`; or `archived`.
+    """
+
+    id: str
+    slug: str
+    workspace_id: str
+    agent_id: str
+    agent_name: str
+    status: str
+    serving: int | None
+    revisions: list[Revision]
+    endpoint: str
+    created_at: str
+    updated_at: str
+
+
+class DeployedAnswer(Struct, frozen=True, kw_only=True):
+    """What a deploy led to. build_id: null when nothing has to be built."""
+
+    deployment: Deployment
+    agent_id: str
+    version: int
+    revision: int
+    build_id: str | None
+    execution_mode: Mode
+    build_required: bool
+    build_profile: BuildProfile
+    decision_reason: str
+    endpoint: str
+
+
+class DeployMade(Struct, frozen=True):
+    """The stored answer of a deploy. `events`: how many folding events its deployment had then."""
+
+    deployed: Deployed
+    events: int
+
+
+class Deployments(Controller):
+    """`/v1/workspaces/{workspace}/deployments`."""
+
+    path = "/workspaces/{workspace:str}/deployments"
+    tags = ["Deployments"]
+
+    @post(operation_id="Deploy", status_code=201, opt={"needs": "write"})
+    async def create(
+        self, workspace: FromPath[str], data: JSONBody[NewDeployment], call: NamedDependency[Call]
+    ) -> Response[DeployedAnswer]:
+        """Deploy an agent. The same name updates in place; what is unchanged is not made again."""
+        place = await call.open_workspace(workspace)
+        name = check_name(data.name, field="name")
+        settings = Settings(
+            environment=check_environment(data.environment, field="environment"),
+            system_prompt=check_text(data.system_prompt, "system_prompt"),
+            limits=data.limits,
+            max_attempts=data.max_attempts,
+        )
+        definition = await _definition(data, call)
+
+        async def wanted(_: Unit) -> Deploy:
+            return Deploy(
+                workspace_id=place.id, name=name, definition=definition, settings=settings
+            )
+
+        made, position = await deploy_once(call, place.id, name, wanted)
+        return positioned(await _answer(call, made, place.slug), position, 201)
+
+    @get(operation_id="ListDeployments", opt={"needs": "read"})
+    async def index(
+        self,
+        workspace: FromPath[str],
+        call: NamedDependency[Call],
+        limit: Limit = 50,
+        cursor: Cursor = None,
+    ) -> Listed[Deployment]:
+        """List a workspace's deployments."""
+        place = await call.workspace(workspace)
+        reads = call.shared.reads
+
+        async def query() -> Any:
+            return await list_deployments(reads, place.id, cursor=cursor, limit=limit)
+
+        return await listed(call, "deployments", query, lambda row: _row(row, call, place.slug))
+
+    @get("/{slug:str}", operation_id="ShowDeployment", opt={"needs": "read"})
+    async def show(
+        self, workspace: FromPath[str], slug: FromPath[str], call: NamedDependency[Call]
+    ) -> Deployment:
+        """Show a deployment by its slug."""
+        place = await call.workspace(workspace)
+        id = await call.named(place, DEPLOYMENT_NAMES, slug)
+        return shown(await fold(call.store, DEPLOYMENT, id), call, place.slug)
+
+
+@get(
+    "/deployments/{deployment_id:str}",
+    operation_id="ShowDeploymentById",
+    opt={"needs": "read"},
+    tags=["Deployments"],
+)
+async def show_deployment(deployment_id: FromPath[str], call: NamedDependency[Call]) -> Deployment:
+    """Show a deployment by its id, also one that was deleted."""
+    found = await fold(call.store, DEPLOYMENT, deployment_id)
+    active = last_active(found.state)
+    if active is None or not await call.sees(active.workspace_id):
+        raise missing("deployment", deployment_id)
+    return shown(found, call, await call.shared.tenancy.slug_of(active.workspace_id))
+
+
+async def deploy_once(
+    call: Call, workspace_id: str, name: str, wanted: Callable[[Unit], Awaitable[Deploy]]
+) -> tuple[DeployMade, int]:
+    """Deploy, once per idempotency key; returns what it led to, and the log's position.
+
+    wanted: says what to deploy, perhaps from what there is: it may be asked more than once.
+    """
+
+    async def work(unit: Unit) -> DeployMade:
+        made = await deploy(unit, await wanted(unit), call.shared.base, new_id)
+        return DeployMade(made, await unit.length(DEPLOYMENT.category, made.deployment_id))
+
+    key = f"deploy {workspace_id} {name}"
+    return await call.once(work, DeployMade, workspace_id=workspace_id, key=key)
+
+
+async def _definition(data: NewDeployment, call: Call) -> Definition:
+    match data.source, data.image:
+        case NewSource() as source, None:
+            sent = Source(
+                files=source.files,
+                entry_point=source.entry_point,
+                requirements=source.requirements,
+                framework=source.framework,
+                python=source.python,
+            )
+            return await stored(sent, call.shared.base, call.services.blobs)
+        case None, str() as image:
+            return ImageDefinition(image=check_text(image, "image"))
+        case None, None:
+            raise Invalid("Send `source` or `image`.", field="source")
+        case _:
+            raise Invalid("Send `source` or `image`, not both.", field="image")
+
+
+async def _answer(call: Call, made: DeployMade, workspace: str) -> DeployedAnswer:
+    deployed = made.deployed
+    found = await fold(call.store, DEPLOYMENT, deployed.deployment_id, events=made.events)
+    deployment = shown(found, call, workspace)
+    return DeployedAnswer(
+        deployment=deployment,
+        agent_id=deployed.agent_id,
+        version=deployed.version,
+        revision=deployed.revision,
+        build_id=deployed.build_id or None,
+        execution_mode=deployed.decision.mode,
+        build_required=deployed.decision.build_required,
+        build_profile=deployed.decision.build_profile,
+        decision_reason=deployed.decision.reason,
+        endpoint=deployment.endpoint,
+    )
+
+
+def last_active(state: deployments.Deployment) -> deployments.Active | None:
+    """Return a deployment as it is, or as it last was."""
+    match state:
+        case deployments.Absent():
+            return None
+        case deployments.Active():
+            return state
+        case deployments.Archived(last=last):
+            return last
+
+
+def status_of(state: deployments.Deployment) -> str:
+    """Return the one word for where a deployment stands."""
+    match state:
+        case deployments.Active() if state.serving:
+            return "ready"
+        case deployments.Active(revisions=revisions) if revisions:
+            return "failed" if revisions[state.latest].status == "failed" else "building"
+        case deployments.Archived():
+            return "archived"
+        case _:
+            return "building"
+
+
+def shown(found: Folded[deployments.Deployment], call: Call, workspace: str) -> Deployment:
+    """Return a deployment as clients see it. Raises NotFound."""
+    active = last_active(found.state)
+    if active is None:
+        raise missing("deployment", found.id)
+    return Deployment(
+        id=found.id,
+        slug=active.slug,
+        workspace_id=active.workspace_id,
+        agent_id=active.agent_id,
+        agent_name=active.agent_name,
+        status=status_of(found.state),
+        serving=active.serving or None,
+        revisions=[
+            Revision(
+                revision=number,
+                agent_version=each.agent_version,
+                status=each.status,
+                build_id=each.build_id or None,
+                detail=each.detail,
+                settings=msgspec.to_builtins(each.settings),
+            )
+            for number, each in active.revisions.items()
+        ],
+        endpoint=endpoint(call, workspace, active.slug),
+        created_at=found.created_at,
+        updated_at=found.updated_at,
+    )
+
+
+def endpoint(call: Call, workspace: str, slug: str) -> str:
+    """Return where runs of a deployment are requested."""
+    return f"{call.services.settings.url}/v1/workspaces/{workspace}/deployments/{slug}/runs"
+
+
+def _row(row: DeploymentRow, call: Call, workspace: str) -> Deployment:
+    latest = row.latest
+    newest = latest and Revision(
+        revision=latest.revision,
+        agent_version=latest.agent_version,
+        status=latest.status,
+        build_id=latest.build_id or None,
+        detail=latest.detail,
+        settings={},
+    )
+    return Deployment(
+        id=row.id,
+        slug=row.slug,
+        workspace_id=row.workspace_id,
+        agent_id=row.agent_id,
+        agent_name=row.agent_name,
+        status=row.status,
+        serving=row.serving,
+        revisions=[newest] if newest else [],
+        endpoint=endpoint(call, workspace, row.slug),
+        created_at=stamp(row.created_at),
+        updated_at=stamp(row.updated_at),
+    )

@@ -1,0 +1,153 @@
+"""POST /api/deploy."""
+
+from typing import Any
+
+from litestar import Request, Response, post
+from litestar.di import NamedDependency
+from msgspec import Struct
+from msgspec.structs import replace
+
+from api.calls import POSITION_HEADER, Call
+from api.deployments import deploy_once
+from api.dialects.runagents.bodies import DeployBody, deploy_body, tool_documents
+from api.dialects.runagents.namespaces import place_of
+from api.sources import Source, check_environment, check_text, stored
+from api.tenancy import Place
+from domain.deploying import DEPLOYMENT_NAMES, Deploy, Deployed
+from domain.deployments import DEPLOYMENT, Active, Settings
+from domain.errors import Malformed
+from domain.execution import BuildProfile, Definition, ImageDefinition, Mode
+from domain.handling import Unit
+from domain.sources import check_name
+
+
+class DeployAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The documented fields, and the aliases that the older clients read. `build_id`: on the build
+    path only. `image_uri` is left out: nothing here can be pulled.
+    """
+
+    agent: str
+    namespace: str
+    tools_created: list[str]
+    execution_mode: Mode
+    build_required: bool
+    build_profile: BuildProfile
+    decision_reason: str
+    agent_name: str
+    status: str
+    message: str
+    build_id: str = ""
+
+
+@post("/deploy", status_code=201, opt={"needs": "write"})
+async def deploy_agent(
+    request: Request[Any, Any, Any], call: NamedDependency[Call]
+) -> Response[DeployAnswer]:
+    """Deploy; the same name updates in place. 201 either way, before anything is built."""
+    body = deploy_body(await request.body())
+    place = await call.open_workspace((await place_of(call, request)).slug)
+    name = _checked(body, place)
+    tools = tool_documents(body.tools_to_create or [])
+    given = _settings(body)
+    definition = await _definition(body, call)
+
+    async def wanted(unit: Unit) -> Deploy:
+        return Deploy(
+            workspace_id=place.id,
+            name=name,
+            definition=definition,
+            settings=replace(await _last_settings(unit, place, name), **given),
+            tools=tools,
+        )
+
+    made, position = await deploy_once(call, place.id, name, wanted)
+    answer = _answer(made.deployed, name, place.slug)
+    return Response(answer, status_code=201, headers={POSITION_HEADER: str(position)})
+
+
+def _checked(body: DeployBody, place: Place) -> str:
+    """Return the agent's name. Raises Malformed and Invalid for what can be seen at once."""
+    name = (body.agent_name or "").strip()
+    if not name:
+        raise Malformed("agent_name is required", field="agent_name")
+    if body.namespace and body.namespace not in (place.slug, place.id):
+        raise Malformed(
+            f"namespace {body.namespace[:100]!r} does not match the workspace {place.slug!r}",
+            field="namespace",
+        )
+    # Nothing can be stored as a draft or an artifact here yet, so none is ever found.
+    if body.draft_id:
+        raise Malformed(f"deploy draft {body.draft_id[:100]!r} was not found", field="draft_id")
+    if not body.image and not body.source_files:
+        if body.artifact_id:
+            raise Malformed(
+                f"workflow artifact {body.artifact_id[:100]!r} was not found", field="artifact_id"
+            )
+        raise Malformed(
+            "no valid deploy source: image, source_files or artifact_id is required",
+            field="source_files",
+        )
+    return check_name(name, field="agent_name")
+
+
+async def _definition(body: DeployBody, call: Call) -> Definition:
+    if body.image:  # wins if there is source, too
+        return ImageDefinition(image=check_text(body.image.strip(), "image"))
+    source = Source(
+        files=body.source_files or {},
+        entry_point=body.entry_point or "",
+        requirements=body.requirements,
+        framework=body.framework or "",
+        files_field="source_files",
+        entry_point_field="entry_point",
+        requirements_field="requirements",
+    )
+    return await stored(source, call.shared.base, call.services.blobs)
+
+
+# Any: the values are those of Settings' fields, each checked or typed by the body.
+def _settings(body: DeployBody) -> dict[str, Any]:
+    """Return the settings that the body names; what it leaves out stays as it was.
+
+    Names of policies, tools and identity providers are recorded as they are. A sandbox has no
+    network, so a name that means nothing yet allows nothing.
+    """
+    given: dict[str, Any] = {
+        "required_tools": body.required_tools,
+        "tool_url_mappings": body.tool_url_mappings,
+        "llm_configs": body.llm_configs,
+        "policies": body.policies,
+        "identity_provider": body.identity_provider,
+    }
+    if body.system_prompt is not None:
+        given["system_prompt"] = check_text(body.system_prompt, "system_prompt")
+    if body.env is not None:
+        variables = {each.name: each.value for each in body.env}
+        given["environment"] = check_environment(variables, field="env")
+    return {name: value for name, value in given.items() if value is not None}
+
+
+async def _last_settings(unit: Unit, place: Place, name: str) -> Settings:
+    id = await unit.resolve(place.id, DEPLOYMENT_NAMES, name)
+    deployment = await unit.state(DEPLOYMENT, id) if id else None
+    if not isinstance(deployment, Active) or not deployment.latest:
+        return Settings()
+    return deployment.revisions[deployment.latest].settings
+
+
+def _answer(made: Deployed, name: str, namespace: str) -> DeployAnswer:
+    decision = made.decision
+    status = "created" if made.agent_created else "updated"
+    return DeployAnswer(
+        agent=name,
+        namespace=namespace,
+        tools_created=made.tools_created,
+        execution_mode=decision.mode,
+        build_required=decision.build_required,
+        build_profile=decision.build_profile,
+        decision_reason=decision.reason,
+        agent_name=name,
+        status=status,
+        message=f"Agent {name} {status}.",
+        build_id=made.build_id if decision.build_required else "",
+    )

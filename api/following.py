@@ -1,0 +1,62 @@
+"""Events of a run or build: JSON pages, or a stream of them, by the request's `Accept`."""
+
+from typing import Annotated, Any
+
+from litestar import Request, Response
+from litestar.params import HeaderParameter, QueryParameter
+from litestar.response import Stream
+from msgspec import Struct
+
+from api.calls import Call
+from domain.errors import Malformed
+from domain.live import live_view
+
+EVENT_STREAM = "text/event-stream"
+MAX_EVENTS = 1000
+
+After = Annotated[int, QueryParameter(ge=0)]
+EventLimit = Annotated[int, QueryParameter(ge=1, le=MAX_EVENTS)]
+# Without its name this would be a query parameter, and resuming would silently start over.
+LastEventId = Annotated[str | None, HeaderParameter(name="Last-Event-ID", max_length=20)]
+
+
+class LivePage(Struct, frozen=True, kw_only=True):
+    """Events in order. next_after: where to go on, null when there are no more for now."""
+
+    items: list[dict[str, Any]]
+    next_after: int | None
+
+
+def wants_stream(request: Request[Any, Any, Any]) -> bool:
+    """Whether the client asked for server-sent events."""
+    return EVENT_STREAM in request.headers.get("accept", "")
+
+
+def resume_after(after: int, last_event_id: str | None) -> int:
+    """Return the version or position to go on after; the header wins. Raises Malformed."""
+    if last_event_id is None or last_event_id == "":
+        return after
+    if not last_event_id.isdecimal() or not last_event_id.isascii():
+        raise Malformed("Last-Event-ID is a number that a frame had as its id.")
+    return int(last_event_id)
+
+
+async def live_events(
+    call: Call, request: Request[Any, Any, Any], stream: str, after: int, limit: int
+) -> Response[Any]:
+    """Answer with a page, or with a stream that ends after the terminal frame."""
+    if wants_stream(request):
+        return sse(call.shared.hub.follow(stream, after))
+    recorded = await call.store.read(stream, after=after, limit=limit)
+    next_after = recorded[-1].version if len(recorded) == limit else None
+    return Response(LivePage(items=[live_view(each) for each in recorded], next_after=next_after))
+
+
+# Any: Litestar leaves open what its response holds.
+def sse(frames: Any) -> Response[Any]:
+    """Return a response that streams frames as they come."""
+    return Stream(
+        frames,
+        media_type=EVENT_STREAM,
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )

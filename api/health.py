@@ -1,0 +1,84 @@
+"""Whether the process lives, and whether it can serve."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, Literal
+
+from litestar import Request, Response, get
+from litestar.datastructures import State
+from msgspec import Struct
+
+from api.calls import Shared
+from api.problems import DOWN
+from domain.errors import Unavailable
+
+CHECK_SECONDS = 2.0
+
+type Condition = Literal["ok", "degraded", "down"]
+
+
+class Health(Struct, frozen=True):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class Checks(Struct, frozen=True, kw_only=True):
+    """redis: only hints travel there, so without it everything works, later."""
+
+    database: Condition
+    redis: Condition
+    projections: Condition
+
+
+class Readiness(Struct, frozen=True, kw_only=True):
+    """status: `ok` while requests can be served, perhaps slowly."""
+
+    status: Condition
+    checks: Checks
+
+
+@get("/healthz", operation_id="Health", tags=["Health"])
+async def healthz() -> Health:
+    """Say that the process answers."""
+    return Health("ok")
+
+
+@get("/readyz", operation_id="Readiness", tags=["Health"])
+async def readyz(request: Request[Any, Any, State]) -> Response[Readiness]:
+    """Say whether the database, Redis and the read models can be used; 503 without a database."""
+    shared: Shared = request.app.state.shared
+    database, redis, projections = await asyncio.gather(
+        _answers(shared.services.store.head()),
+        _answers(shared.services.live.ping()),
+        _projections(shared),
+    )
+    checks = Checks(
+        database=database,
+        redis="degraded" if redis == "down" else redis,
+        projections=projections,
+    )
+    status = "degraded" if "degraded" in (checks.redis, projections) else "ok"
+    status = "down" if database == "down" else status
+    code = 503 if status == "down" else 200
+    return Response(Readiness(status=status, checks=checks), status_code=code)
+
+
+async def _answers(asking: Awaitable[Any]) -> Condition:
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            answer = await asking
+    except (*DOWN, Unavailable):
+        return "down"
+    return "down" if answer is False else "ok"
+
+
+async def _projections(shared: Shared) -> Condition:
+    """Lists are the only thing that needs the read models."""
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            served = await shared.reads.positions()
+    except (*DOWN, Unavailable):
+        return "degraded"
+    stopped = any(each.state == "stopped" for each in served.values())
+    return "degraded" if stopped or not served else "ok"

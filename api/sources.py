@@ -1,0 +1,89 @@
+"""From files in a request to a definition: checked while the caller waits, stored as blobs.
+
+Everything is checked before anything is stored; blobs of a deploy that is refused later are bytes
+that nothing refers to.
+"""
+
+import asyncio
+import re
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from adapters.bases import python_version
+from domain.errors import Invalid
+from domain.execution import Base, SourceDefinition
+from domain.ports import Blobs
+from domain.sources import check_files, check_syntax, find_entry_point
+
+REQUIREMENTS_FILE = "requirements.txt"
+MAX_TEXT = 100_000  # characters of a requirements text or a prompt
+MAX_VARIABLES = 500
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class Source(Struct, frozen=True, kw_only=True):
+    """What a caller sent. `fields` names the places in its body, for refusals."""
+
+    files: Mapping[str, str]
+    entry_point: str = ""
+    requirements: str | None = None
+    framework: str = ""
+    python: str = ""
+    files_field: str = "source.files"
+    entry_point_field: str = "source.entry_point"
+    requirements_field: str = "source.requirements"
+
+
+async def stored(source: Source, base: Base, blobs: Blobs) -> SourceDefinition:
+    """Check and store a source. Raises Invalid naming the field, and Unavailable."""
+    files, entry_point = await asyncio.to_thread(_checked, source, base)
+    requirements = source.requirements
+    if requirements is None or not requirements.strip():
+        requirements = files.get(REQUIREMENTS_FILE, "")
+    check_text(requirements, source.requirements_field)
+    paths = sorted(files)
+    digests = await blobs.put_all([files[path].encode() for path in paths])
+    return SourceDefinition(
+        files=dict(zip(paths, digests, strict=True)),
+        entry_point=entry_point,
+        requirements=requirements.strip(),
+        framework=source.framework,
+        python=source.python,
+    )
+
+
+def _checked(source: Source, base: Base) -> tuple[dict[str, str], str]:
+    if not source.files:
+        raise Invalid("A source has at least one file.", field=source.files_field)
+    files = check_files(source.files, field=source.files_field)
+    entry_point = find_entry_point(
+        files, source.entry_point, field=source.entry_point_field, where=source.files_field
+    )
+    check_syntax(files, python_version(base), field=source.files_field)
+    return files, entry_point
+
+
+def check_text(text: str, field: str) -> str:
+    """Return a text that is short enough and has no NUL, which no process could be given."""
+    if len(text) > MAX_TEXT:
+        raise Invalid(f"{field} has at most {MAX_TEXT} characters.", field=field)
+    if "\0" in text:
+        raise Invalid(f"{field} must not contain NUL characters.", field=field)
+    return text
+
+
+def check_environment(environment: Mapping[str, str], *, field: str) -> dict[str, str]:
+    """Return variables that a process can be given. Raises Invalid."""
+    if len(environment) > MAX_VARIABLES:
+        raise Invalid(f"{field} has at most {MAX_VARIABLES} variables.", field=field)
+    for name, value in environment.items():
+        if not _VARIABLE.fullmatch(name) or len(name) > 200:
+            raise Invalid(
+                f"{name[:100]!r} cannot be a variable: letters, digits and underscores, "
+                "and no digit first.",
+                field=f"{field}.{name[:100]}",
+            )
+        check_text(value, f"{field}.{name}")
+    return dict(environment)
