@@ -22,7 +22,7 @@ def live_view(recorded: Recorded[Any]) -> dict[str, Any]:
     return {
         "type": type_,
         "version": recorded.version,
-        "at": recorded.at.isoformat().replace("+00:00", "Z"),
+        "at": recorded.at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
         **fields,
     }
 
