@@ -26,6 +26,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     run_slots: runs that one run host holds at once.
     limit_scope: `sandbox` (a server: refuse where limits cannot be enforced for a whole sandbox) or
     `process` (a person's machine: an ordinary user without cgroups).
+    sandbox_uids: uids for sandboxes where a worker is started by root, such as `200000-265535`; by
+    default a range that is taken to be free.
     cgroups: back end of the limits: `auto`, `v2`, `hybrid` or `none`.
     package_index: where builds take packages from: the URL of an index, or an absolute folder of
     wheels; by default what uv's own variables (`UV_DEFAULT_INDEX`…) say, else PyPI.
@@ -47,6 +49,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     sweep_seconds: float = 1.0
     run_slots: int = 64
     limit_scope: Literal["sandbox", "process"] = "sandbox"
+    sandbox_uids: str = ""
     cgroups: Literal["auto", "v2", "hybrid", "none"] = "auto"
     package_index: str = ""
     log_format: Literal["json", "text"] = "json"

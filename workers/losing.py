@@ -6,14 +6,15 @@ import structlog
 from msgspec import Struct
 
 from adapters.wiring import Services
-from domain.builds import LoseBuild
+from domain import builds, runs
+from domain.builds import BUILD, LoseBuild
 from domain.decider import Recorded
 from domain.deploying import lose_build
 from domain.errors import Conflict
 from domain.handling import Unit
 from domain.ids import split_stream
-from domain.ports import Change, DropLease
-from domain.runs import RUN, LoseRun
+from domain.ports import Change, DropLease, Held
+from domain.runs import RUN, EndRun, LoseRun, RunEnded
 from workers.envelopes import meta_after
 from workers.histories import read_history
 
@@ -35,21 +36,80 @@ async def lose(services: Services, loss: Loss) -> bool:
     From the first step on, nothing that the lost worker still sends is stored. Safe to repeat
     after a crash at any point, and harmless for work that has ended or was taken over.
     """
-    head = await services.store.load(loss.stream)
-    if not head.events or head.attempt > loss.attempt + 1:
-        return False
-    cause = head.events[-1]
-    category, _ = split_stream(loss.stream)
     try:
-        # First the fence: what is read then can no longer grow under our eyes.
-        fence = Change(stream=loss.stream, attempt=head.attempt, fence=loss.attempt + 1)
-        await services.store.append([fence], meta_after(cause, loss.said_by))
+        cause = await _fence(services, loss)
+        if cause is None:
+            return False
+        category, _ = split_stream(loss.stream)
         await (_lose_run if category == "run" else _lose_build)(services, loss, cause)
     except Conflict as refusal:
         log.info("work.not_lost", stream=loss.stream, attempt=loss.attempt, why=refusal.detail)
         return False
     log.warning("work.lost", stream=loss.stream, attempt=loss.attempt, detail=loss.detail)
     return True
+
+
+async def take_over(services: Services, held: Held, *, said_by: str, detail: str) -> None:
+    """Retry or end what the owner of a lease does not do any more, or drop a lease without work.
+
+    Raises Unavailable.
+    """
+    loss = Loss(stream=held.stream, attempt=held.attempt, said_by=said_by, detail=detail)
+    if not await lose(services, loss) and not await _is_running(services, held):
+        await services.leases.drop(held.stream, held.attempt)
+
+
+async def end_after_bug(services: Services, loss: Loss) -> None:
+    """End a run that a bug of ours makes impossible; trying again would not help.
+
+    Raises Conflict if it is not ours any more, Unavailable.
+    """
+    cause = await _fence(services, loss)
+    if cause is None:
+        return
+    _, id = split_stream(loss.stream)
+    history = await read_history(services.store, loss.stream)
+    end = RunEnded(
+        run_id=id,
+        how="failed",
+        reason="harness_error",
+        detail=loss.detail,
+        attempt=loss.attempt,
+        entries=history.frontier.count,
+        entries_root=history.frontier.root(),
+    )
+    meta, drop = meta_after(cause, loss.said_by), DropLease()
+    await services.commands.send(RUN, id, EndRun(end=end), meta, lease=drop)
+
+
+async def state_of(services: Services, stream: str) -> runs.Run | builds.Build:
+    """Return where a run or a build stands."""
+    category, _ = split_stream(stream)
+    head = await services.store.load(stream)
+    events = [recorded.event for recorded in head.events]
+    return RUN.fold(events) if category == "run" else BUILD.fold(events)
+
+
+async def _is_running(services: Services, held: Held) -> bool:
+    match await state_of(services, held.stream):
+        case runs.Running(attempt=attempt) | builds.Running(attempt=attempt):
+            return attempt == held.attempt
+        case _:
+            return False
+
+
+async def _fence(services: Services, loss: Loss) -> Recorded[Any] | None:
+    """Make sure that the history cannot grow any more; returns the event to go on from.
+
+    None if the stream is unknown or a later attempt has it.
+    """
+    head = await services.store.load(loss.stream)
+    if not head.events or head.attempt > loss.attempt + 1:
+        return None
+    cause = head.events[-1]
+    fence = Change(stream=loss.stream, attempt=head.attempt, fence=loss.attempt + 1)
+    await services.store.append([fence], meta_after(cause, loss.said_by))
+    return cause
 
 
 async def _lose_run(services: Services, loss: Loss, cause: Recorded[Any]) -> None:

@@ -1,7 +1,6 @@
 """From a claimed run to what is started for it: its revision, its layers, its program."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from msgspec import Struct
 
@@ -28,13 +27,13 @@ DEPENDENCIES = "/opt/dependencies"
 
 
 class Workshop(Struct, frozen=True, kw_only=True):
-    """What this machine runs agents with. `runtime`: the harness's files inside the sandbox."""
+    """What this machine runs agents with. `runtime`: directory of the harness's own layer."""
 
     driver: Driver
     layers: LayerCache
     base: Base
     harness: Harness
-    runtime: Mapping[str, bytes]
+    runtime: str
     scope: Scope
 
 
@@ -147,13 +146,12 @@ async def _mounts(
     workshop: Workshop, files: Mapping[str, str], artifact: Artifact
 ) -> tuple[Mount, ...]:
     layers = workshop.layers
-    found: list[tuple[Path, str]] = [
-        (await layers.runtime(workshop.runtime), RUNTIME),
-        (await layers.source(files), SOURCE),
-    ]
-    if artifact.dependencies:
-        found.append((await layers.dependencies(artifact.dependencies), DEPENDENCIES))
-    return tuple(Mount(str(path), target) for path, target in found)
+    source = Mount(str(await layers.source(files)), SOURCE)
+    mounts = (Mount(workshop.runtime, RUNTIME), source)
+    if not artifact.dependencies:
+        return mounts
+    dependencies = await layers.dependencies(artifact.dependencies)
+    return (*mounts, Mount(str(dependencies), DEPENDENCIES))
 
 
 def _spec(workshop: Workshop, mounts: tuple[Mount, ...], launch: Launch, limits: Limits) -> Spec:

@@ -7,14 +7,11 @@ import structlog
 
 from adapters.wiring import Services
 from domain import builds, runs
-from domain.builds import BUILD
-from domain.ids import split_stream
 from domain.ports import Held
-from domain.runs import RUN
 from workers.dispatcher import job_of, tell
 from workers.envelopes import new_owner
 from workers.leading import lead, waited
-from workers.losing import Loss, lose
+from workers.losing import state_of, take_over
 
 ROLE = "reaper"
 # How long work that was told of again may stay unclaimed before it is told of once more.
@@ -22,8 +19,6 @@ AGAIN_SECONDS = 5.0
 BATCH = 100
 
 log = structlog.stdlib.get_logger(__name__)
-
-type State = runs.Run | builds.Build
 
 
 async def run_reaper(services: Services, stop: asyncio.Event) -> None:
@@ -45,7 +40,8 @@ async def sweep(services: Services, owner: str) -> None:
         await _tell_again(services, unclaimed)
         for held in expired:
             if held.owner:
-                await _take_over(services, held, owner)
+                detail = f"The worker {held.owner} was lost."
+                await take_over(services, held, said_by=owner, detail=detail)
         if len(expired) < BATCH:
             return
 
@@ -65,35 +61,8 @@ async def _tell_again(services: Services, unclaimed: Sequence[Held]) -> None:
 
 
 async def _waits(services: Services, held: Held) -> bool:
-    match await _state(services, held.stream):
+    match await state_of(services, held.stream):
         case runs.Waiting() | builds.Waiting():
             return True
         case _:
             return False
-
-
-async def _take_over(services: Services, held: Held, owner: str) -> None:
-    """Retry or end what a lost owner held. One stream that cannot be helped hinders no other."""
-    loss = Loss(
-        stream=held.stream,
-        attempt=held.attempt,
-        said_by=owner,
-        detail=f"The worker {held.owner} was lost.",
-    )
-    if not await lose(services, loss) and not await _runs(services, held):
-        await services.leases.drop(held.stream, held.attempt)
-
-
-async def _runs(services: Services, held: Held) -> bool:
-    match await _state(services, held.stream):
-        case runs.Running(attempt=attempt) | builds.Running(attempt=attempt):
-            return attempt == held.attempt
-        case _:
-            return False
-
-
-async def _state(services: Services, stream: str) -> State:
-    category, _ = split_stream(stream)
-    head = await services.store.load(stream)
-    events = [recorded.event for recorded in head.events]
-    return RUN.fold(events) if category == "run" else BUILD.fold(events)

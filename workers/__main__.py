@@ -1,0 +1,96 @@
+"""`python -m workers dispatch|reap|host|build`: one process of the kind that is named.
+
+Each says `{"event": "ready", …}` on standard error when it works, and ends in order on SIGTERM or
+SIGINT: 0 if nothing went wrong.
+"""
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+import structlog
+import uvloop
+
+from adapters import telemetry
+from adapters.settings import Settings, read_settings
+from adapters.wiring import Services, open_services
+from domain.errors import ArgosyError
+from workers import jobs
+from workers.dispatcher import run_dispatcher
+from workers.host import RunHost
+from workers.reaper import run_reaper
+from workers.rq_builds import work_builds
+from workers.sandboxes.cgroups import detect
+from workers.sandboxes.namespaces import Paths
+from workers.workshops import open_workshop, prepare_machine
+
+log = structlog.stdlib.get_logger(__name__)
+
+type Loop = Callable[[Services, asyncio.Event], Awaitable[None]]
+
+
+def main() -> int:
+    """Run one worker process; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m workers", description=__doc__)
+    parser.add_argument("kind", choices=["dispatch", "reap", "host", "build"])
+    kind = parser.parse_args().kind
+    try:
+        settings = read_settings()
+        telemetry.configure(kind, settings.log_format, settings.log_level)
+        match kind:
+            case "dispatch":
+                serve(settings, kind, run_dispatcher)
+            case "reap":
+                serve(settings, kind, run_reaper)
+            case "host":
+                paths = prepare_machine(settings)
+                serve(settings, kind, host_with(paths))
+            case _:
+                build(settings)
+    except ArgosyError as refusal:
+        sys.stderr.write(f"{refusal.title}: {refusal.detail}\n")
+        return 1
+    return 0
+
+
+def serve(settings: Settings, name: str, loop: Loop) -> None:
+    """Run an async loop with services of its own until a signal."""
+    uvloop.run(_serve(settings, name, loop))
+
+
+def host_with(paths: Paths) -> Loop:
+    """Return the loop of a run host on a machine that was prepared."""
+
+    async def run(services: Services, stop: asyncio.Event) -> None:
+        workshop = open_workshop(services, paths)
+        await RunHost(services, workshop, cgroups=detect()).run(stop)
+
+    return run
+
+
+def build(settings: Settings) -> None:
+    """Run a build worker until a signal."""
+    jobs.use_paths(prepare_machine(settings))
+    log.info("ready")
+    work_builds(settings.redis)
+
+
+async def _serve(settings: Settings, name: str, loop: Loop) -> None:
+    stop = stop_on_signals()
+    async with open_services(settings, name=name) as services:
+        log.info("ready")
+        await loop(services, stop)
+
+
+def stop_on_signals() -> asyncio.Event:
+    """Return an event that SIGTERM and SIGINT set."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+if __name__ == "__main__":
+    sys.exit(main())

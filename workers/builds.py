@@ -1,0 +1,159 @@
+"""One build, from its claim to its end, in the process that was forked for it."""
+
+import asyncio
+import signal
+
+import structlog
+from msgspec.structs import replace
+from structlog.contextvars import bound_contextvars
+
+from adapters.settings import Settings
+from adapters.wiring import Services, open_services
+from domain import agents
+from domain.agents import AGENT
+from domain.builds import BUILD, BuildEnded, BuildPlanned, BuildRequested, PlanBuild
+from domain.deploying import end_build
+from domain.entries import BuildLogged
+from domain.errors import Conflict, NotFound, Unavailable
+from domain.execution import Definition
+from domain.handling import Unit
+from domain.ids import split_stream, stream_name
+from workers.builder.builder import run_build
+from workers.builder.tools import BuildTools
+from workers.claims import Claim, claim_build
+from workers.envelopes import new_owner
+from workers.executor import surely
+from workers.heartbeats import Heartbeats
+from workers.histories import History, read_history
+from workers.losing import Loss, lose
+from workers.sandboxes.namespaces import Paths
+from workers.transcripts import Transcript
+from workers.workshops import open_tools
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+async def build(settings: Settings, paths: Paths, stream: str) -> None:
+    """Do a build if it is still to be done. SIGTERM hands it back; raises only for a bug."""
+    async with open_services(settings, name="build") as services:
+        tools = open_tools(services, paths)
+        await build_with(services, tools, stream)
+
+
+async def build_with(services: Services, tools: BuildTools, stream: str) -> None:
+    """As `build`, with parts that are open already."""
+    _, id = split_stream(stream)
+    owner = new_owner("build")
+    claim = await claim_build(services, id, owner)
+    if claim is None:
+        return
+    with bound_contextvars(build=id):
+        log.info("build.claimed", attempt=claim.attempt)
+        work = asyncio.create_task(_Build(services, tools, claim).run())
+        beating = asyncio.create_task(_beat(services, claim, work))
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, work.cancel)
+        try:
+            await work
+        except asyncio.CancelledError:
+            await _give_up(services, claim, f"The worker {owner} was stopped.")
+        except Unavailable as error:
+            await _give_up(services, claim, error.detail)
+        except (Conflict, NotFound) as refusal:
+            log.warning("build.overtaken", why=refusal.detail)
+        except Exception as error:
+            await _give_up(services, claim, f"Argosy could not build it: {type(error).__name__}.")
+            raise
+        finally:
+            loop.remove_signal_handler(signal.SIGTERM)
+            beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
+
+
+class _Build:
+    """One attempt."""
+
+    def __init__(self, services: Services, tools: BuildTools, claim: Claim[BuildRequested]) -> None:
+        self._services = services
+        self._tools = tools
+        self._claim = claim
+
+    async def run(self) -> None:
+        claim, store = self._claim, self._services.store
+        definition = await self._definition()
+        history = await read_history(store, claim.stream) if claim.attempt > 1 else History()
+        async with Transcript(
+            store, claim.stream, attempt=claim.attempt, history=history, meta=claim.meta
+        ) as transcript:
+
+            async def hear(entry: BuildLogged) -> None:
+                transcript.add([entry])
+                await transcript.room()
+
+            end = await run_build(
+                claim.request,
+                definition,
+                attempt=claim.attempt,
+                tools=self._tools,
+                log=hear,
+                planned=self._plan,
+            )
+            await transcript.flush()
+            frontier = transcript.frontier
+        await self._end(replace(end, entries=frontier.count, entries_root=frontier.root()))
+
+    async def _definition(self) -> Definition:
+        request = self._claim.request
+        head = await self._services.store.load(stream_name("agent", request.agent_id))
+        match AGENT.fold(recorded.event for recorded in head.events):
+            case agents.Active() as active:
+                return active.versions[request.version].definition
+            case agents.Archived(last=last):
+                return last.versions[request.version].definition
+            case agents.Absent():
+                raise NotFound(f"There is no agent {request.agent_id}.")
+
+    async def _plan(self, plan: BuildPlanned) -> None:
+        claim, commands = self._claim, self._services.commands
+        command, attempt = PlanBuild(plan=plan), self._claim.attempt
+
+        async def send() -> None:
+            await commands.send(BUILD, claim.id, command, claim.meta(), attempt=attempt)
+
+        await surely(send)
+
+    async def _end(self, end: BuildEnded) -> None:
+        claim, commands = self._claim, self._services.commands
+
+        async def work(unit: Unit) -> None:
+            await end_build(unit, end)
+
+        async def send() -> None:
+            await commands.run(work, claim.meta(), key=claim.stream)
+
+        await surely(send)
+        log.info("build.ended", how=end.how, step=end.step, detail=end.detail)
+
+
+async def _beat(services: Services, claim: Claim[BuildRequested], work: asyncio.Task[None]) -> None:
+    """Keep the build's lease; cancel the build when it is lost."""
+
+    def lost(_: str) -> None:
+        work.cancel()
+
+    def stray(_: str) -> None:
+        """Nobody else in this process can have a lease."""
+
+    seconds = services.settings.lease_seconds
+    heartbeats = Heartbeats(services.leases, claim.owner, seconds, lost=lost, stray=stray)
+    heartbeats.hold(claim.stream, claim.held_until)
+    await heartbeats.run()
+
+
+async def _give_up(services: Services, claim: Claim[BuildRequested], detail: str) -> None:
+    """Let another worker build it. If that cannot be said now, the lease runs out soon."""
+    loss = Loss(stream=claim.stream, attempt=claim.attempt, said_by=claim.owner, detail=detail)
+    try:
+        await lose(services, loss)
+    except Unavailable as error:
+        log.warning("build.not_given_up", error=error.detail)

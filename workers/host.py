@@ -1,0 +1,262 @@
+"""The run host: one process per machine that runs agents, many at a time, in sandboxes.
+
+No agent code runs in it. A hint becomes a task; a task claims its run, or stops; one task renews
+all leases, one hears of cancellations, one destroys sandboxes that other hosts here left behind.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import structlog
+from structlog.contextvars import bound_contextvars
+
+from adapters.wiring import Services
+from domain.errors import ArgosyError, Conflict, NotFound, Unavailable
+from domain.ids import split_stream
+from domain.runs import RunCancelRequested, RunRequested
+from workers.claims import Claim, claim_run
+from workers.envelopes import new_owner
+from workers.executor import Execution, surely
+from workers.heartbeats import Heartbeats
+from workers.losing import Loss, end_after_bug, lose, take_over
+from workers.plans import Workshop
+from workers.pumps import Cancel
+from workers.rq_host import Hints
+from workers.sandboxes.cgroups import Cgroups
+from workers.sandboxes.orphans import sweep_orphans
+
+# How long runs may go on after a stop was asked for; what is left is handed to other hosts.
+GRACE_SECONDS = 5.0
+JOIN_SECONDS = 3.0
+ORPHANS_EVERY_SECONDS = 15.0
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Hosted:
+    """One run on this host; `claim` once it is ours."""
+
+    def __init__(self) -> None:
+        self.cancel = Cancel()
+        self.claim: Claim[RunRequested] | None = None
+        self.task: asyncio.Task[None] | None = None
+
+
+class RunHost:
+    """Runs runs. `owner` is what its leases and events call it."""
+
+    def __init__(
+        self, services: Services, workshop: Workshop, *, cgroups: Cgroups | None = None
+    ) -> None:
+        self.owner = new_owner("host")
+        self._services = services
+        self._workshop = workshop
+        self._cgroups = cgroups
+        self._loop = asyncio.get_running_loop()
+        self._runs: dict[str, Hosted] = {}
+        self._stopping = False
+        self._strays: dict[str, asyncio.Task[None]] = {}
+        settings = services.settings
+        self._heartbeats = Heartbeats(
+            services.leases,
+            self.owner,
+            settings.lease_seconds,
+            lost=self._stop_lost,
+            stray=self._find_stray,
+        )
+        self._hints = Hints(settings.redis, self.owner, settings.run_slots, self._take)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Host runs until `stop`, then for a grace period those that are under way."""
+        background = [
+            self._background(self._heartbeats.run()),
+            self._background(self._hear_cancellations(await self._head())),
+            self._background(self._sweep_orphans()),
+        ]
+        self._hints.start()
+        stopped = self._background(_wait(stop))
+        try:
+            done, _ = await asyncio.wait(
+                {*background, stopped}, return_when=asyncio.FIRST_COMPLETED
+            )
+            self._stopping = True
+            self._hints.stop()
+            await self._drain()
+            for task in done:
+                task.result()  # a bug in the background ends the host, audibly
+        finally:
+            self._hints.stop()
+            await self._hand_back()
+            for task in (*background, stopped):
+                task.cancel()
+            await asyncio.gather(*background, stopped, return_exceptions=True)
+            await asyncio.to_thread(self._hints.join, JOIN_SECONDS)
+
+    # -- taking hints
+
+    def _take(self, stream: str) -> None:
+        """Called in the thread of the hints."""
+        self._loop.call_soon_threadsafe(self._begin, stream)
+
+    def _begin(self, stream: str) -> None:
+        if (
+            stream in self._runs or self._stopping
+        ):  # told twice, or too late: the reaper tells again
+            self._hints.free()
+            return
+        hosted = self._runs[stream] = Hosted()
+        hosted.task = asyncio.create_task(self._host(stream, hosted))
+
+    async def _host(self, stream: str, hosted: Hosted) -> None:
+        _, id = split_stream(stream)
+        self._heartbeats.claiming(stream)
+        try:
+            with bound_contextvars(run=id):
+                await self._run_claimed(stream, hosted)
+        except Unavailable as error:
+            log.warning("run.put_off", run=id, error=error.detail)
+            await self._give_up(stream, hosted, error.detail)
+        except (Conflict, NotFound) as refusal:
+            log.warning("run.overtaken", run=id, why=refusal.detail)
+        except Exception as error:  # the boundary of RQ's job: a bug ends its run, not the host
+            log.exception("run.broke", run=id)
+            await self._end_broken(stream, hosted, error)
+        finally:
+            self._heartbeats.forget(stream)
+            self._runs.pop(stream, None)
+            self._hints.free()
+
+    async def _run_claimed(self, stream: str, hosted: Hosted) -> None:
+        _, id = split_stream(stream)
+        claim = await claim_run(self._services, id, self.owner)
+        if claim is None:
+            log.debug("run.not_ours", run=id)
+            return
+        hosted.claim = claim
+        self._heartbeats.hold(stream, claim.held_until)
+        log.info("run.claimed", attempt=claim.attempt)
+        execution = Execution(
+            self._services,
+            self._workshop,
+            claim,
+            cancel=hosted.cancel,
+            settle=lambda: self._heartbeats.settle(stream),
+        )
+        await execution.run()
+        hosted.claim = None
+
+    async def _give_up(self, stream: str, hosted: Hosted, detail: str) -> None:
+        """Let another attempt be made. If that cannot be said now, the stray lease says it."""
+        if hosted.claim is None:
+            return
+        loss = Loss(stream=stream, attempt=hosted.claim.attempt, said_by=self.owner, detail=detail)
+        try:
+            await lose(self._services, loss)
+        except Unavailable as error:
+            log.warning("run.not_given_up", run=hosted.claim.id, error=error.detail)
+
+    async def _end_broken(self, stream: str, hosted: Hosted, error: Exception) -> None:
+        if hosted.claim is None:
+            return
+        detail = f"Argosy could not run it: {type(error).__name__}."
+        loss = Loss(stream=stream, attempt=hosted.claim.attempt, said_by=self.owner, detail=detail)
+        try:
+            await end_after_bug(self._services, loss)
+        except ArgosyError as refusal:
+            log.warning("run.not_ended", run=hosted.claim.id, why=refusal.detail)
+
+    # -- leases
+
+    def _stop_lost(self, stream: str) -> None:
+        """Stop at once what another host may be doing already; nothing more of it is stored."""
+        hosted = self._runs.get(stream)
+        if hosted is not None and hosted.task is not None:
+            hosted.claim = None
+            hosted.task.cancel()
+
+    def _find_stray(self, stream: str) -> None:
+        if stream not in self._strays:
+            task = asyncio.create_task(self._settle_stray(stream))
+            self._strays[stream] = task
+            task.add_done_callback(lambda _: self._strays.pop(stream, None))
+
+    async def _settle_stray(self, stream: str) -> None:
+        """Give up a lease that is ours although nobody here works on it any more."""
+        try:
+            held = await self._services.leases.held(stream)
+            if held is not None and held.owner == self.owner and stream not in self._runs:
+                detail = f"The worker {self.owner} gave it up."
+                await take_over(self._services, held, said_by=self.owner, detail=detail)
+        except Unavailable as error:
+            log.warning("lease.stray", stream=stream, error=error.detail)
+
+    # -- in the background
+
+    async def _hear_cancellations(self, after: int) -> None:
+        """Tell runs here that somebody asked for their end, as the log says so."""
+        types = [RunCancelRequested.tag()]
+        while True:
+            try:
+                async for batch in self._services.store.follow(after=after, types=types):
+                    for recorded in batch:
+                        hosted = self._runs.get(recorded.stream)
+                        if hosted is not None:
+                            hosted.cancel.ask(recorded.event.detail)
+                        after = recorded.position or after
+            except Unavailable as error:
+                log.warning("cancellations.not_heard", error=error.detail)
+                await asyncio.sleep(1.0)
+
+    async def _sweep_orphans(self) -> None:
+        while True:
+            for name in await sweep_orphans(self._cgroups):
+                log.warning("sandbox.orphan_destroyed", sandbox=name)
+            await asyncio.sleep(ORPHANS_EVERY_SECONDS)
+
+    async def _head(self) -> int:
+        head = 0
+
+        async def ask() -> None:
+            nonlocal head
+            head = await self._services.store.head()
+
+        await surely(ask)
+        return head
+
+    def _background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return asyncio.create_task(work)
+
+    # -- stopping
+
+    async def _drain(self) -> None:
+        tasks = self._tasks()
+        if tasks:
+            log.info("host.draining", runs=len(tasks))
+            await asyncio.wait(tasks, timeout=GRACE_SECONDS)
+
+    async def _hand_back(self) -> None:
+        """Stop what is still going on, and let other hosts take it at once."""
+        left = [hosted.claim for hosted in self._runs.values() if hosted.claim is not None]
+        tasks = [*self._tasks(), *self._strays.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for claim in left:
+            loss = Loss(
+                stream=claim.stream,
+                attempt=claim.attempt,
+                said_by=self.owner,
+                detail=f"The worker {self.owner} was stopped.",
+            )
+            try:
+                await lose(self._services, loss)
+            except Unavailable as error:  # its lease runs out soon
+                log.warning("run.not_handed_back", run=claim.id, error=error.detail)
+
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        return [hosted.task for hosted in self._runs.values() if hosted.task is not None]
+
+
+async def _wait(stop: asyncio.Event) -> None:
+    await stop.wait()

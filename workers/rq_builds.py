@@ -1,0 +1,107 @@
+"""The RQ side of a build worker: RQ's forking worker, whose horse dies with it.
+
+RQ's own horse survives a worker that is killed, and would build on beside the one that takes over.
+"""
+
+import ctypes
+import os
+import signal
+import threading
+from contextlib import suppress
+from types import FrameType
+from typing import Any, NoReturn
+
+import structlog
+from rq import Queue, Worker
+from rq.executions import Execution
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from adapters.connections import DOWN, connect_blocking
+from adapters.job_queue import open_rq_queue
+from adapters.live_streams import FIRST_PAUSE_SECONDS, Weather
+from domain.jobs import BUILDS
+from workers.envelopes import new_owner
+
+PR_SET_PDEATHSIG = 1
+# A blocking read takes at most so long, less 15 s; see RQ's `dequeue_timeout`.
+WORKER_SECONDS = 20
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class BuildWorker(Worker):
+    """Takes one build at a time from one queue. `asked_to_stop`: by a signal."""
+
+    max_connection_wait_time = 1.0
+    asked_to_stop = False
+
+    def main_work_horse(self, job: Job, queue: Queue) -> NoReturn:
+        """Do the job in the forked process, for as long as its worker lives."""
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != self.pid:  # it died before the line above
+            os._exit(1)
+        super().main_work_horse(job, queue)
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        """Stop after the build, which is handed back."""
+        self.asked_to_stop = True
+        parent: Any = super()  # Any: untyped in RQ
+        parent.request_stop(signum, frame)
+
+    def handle_warm_shutdown_request(self) -> None:
+        """Have the horse hand its build back, so that another worker takes it up at once."""
+        if self.horse_pid:
+            with suppress(ProcessLookupError):
+                os.kill(self.horse_pid, signal.SIGTERM)
+
+    def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
+        """Keep RQ's record of the job; without Redis the build goes on all the same."""
+        try:
+            super().maintain_heartbeats(job, execution)
+        except DOWN as error:
+            log.warning("redis.lost", part="builds", error=str(error))
+
+    def subscribe(self) -> None:
+        """Take no commands from RQ's channel: only a process with one thread may fork."""
+
+    def unsubscribe(self) -> None:
+        """Nothing to undo."""
+
+
+def work_builds(url: str) -> None:
+    """Take builds until SIGTERM or SIGINT, coming back by itself when Redis does.
+
+    To be called in the main thread of a process that has no other, and no event loop.
+    """
+    stopping = threading.Event()
+
+    def note(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    weather = Weather("builds")
+    while not stopping.is_set():
+        for number in (signal.SIGTERM, signal.SIGINT):  # RQ puts its own in their place
+            signal.signal(number, note)
+        connection = connect_blocking(url)
+        try:
+            worker = BuildWorker(  # pyright: ignore[reportUnknownMemberType]  # half is untyped
+                [open_rq_queue(BUILDS, connection)],
+                name=new_owner("build"),
+                connection=connection,
+                serializer=JSONSerializer,
+                worker_ttl=WORKER_SECONDS,
+            )
+            try:
+                worker.work()
+            finally:
+                if worker.asked_to_stop:
+                    stopping.set()
+        except DOWN as error:
+            pause = weather.broke(error)
+        else:
+            weather.fine()
+            pause = FIRST_PAUSE_SECONDS
+        finally:
+            connection.close()
+        stopping.wait(pause)

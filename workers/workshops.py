@@ -1,0 +1,57 @@
+"""What a machine runs agents and builds them with, put together once per process."""
+
+import os
+from pathlib import Path
+
+from adapters import bases as judged_bases
+from adapters.settings import Settings
+from adapters.wiring import Services
+from workers.builder.indexes import find_index
+from workers.builder.tools import BuildTools
+from workers.harnesses.runtimes import write_runtime
+from workers.harnesses.source import Source
+from workers.layers import LayerCache
+from workers.plans import Workshop
+from workers.sandboxes import bases
+from workers.sandboxes.drivers import choose, prepare
+from workers.sandboxes.namespaces import Paths
+
+
+def prepare_machine(settings: Settings) -> Paths:
+    """Make what sandboxes mount reachable for them. To be called before any thread is started."""
+    settings.data.mkdir(parents=True, exist_ok=True)
+    return prepare([settings.data.absolute()])
+
+
+def open_workshop(services: Services, paths: Paths) -> Workshop:
+    """Return what runs are done with. Raises SandboxUnsupported where nothing can be run."""
+    base = bases.find_base()
+    return Workshop(
+        driver=choose(paths, uids=services.settings.sandbox_uids or None),
+        layers=open_layers(services),
+        base=base,
+        harness=Source(),
+        runtime=str(write_runtime(_cache(services), base.python)),
+        scope=services.settings.limit_scope,
+    )
+
+
+def open_tools(services: Services, paths: Paths) -> BuildTools:
+    """Return what builds are done with. Raises SandboxUnsupported, and Invalid for a setting."""
+    return BuildTools(
+        base=judged_bases.find_base(),
+        python=bases.find_base(),
+        layers=open_layers(services),
+        blobs=services.blobs,
+        driver=choose(paths, uids=services.settings.sandbox_uids or None),
+        index=find_index(services.settings.package_index, os.environ),
+    )
+
+
+def open_layers(services: Services) -> LayerCache:
+    """Return this machine's layers, below the data directory."""
+    return LayerCache(_cache(services), services.blobs)
+
+
+def _cache(services: Services) -> Path:
+    return services.settings.data.absolute() / "cache"
