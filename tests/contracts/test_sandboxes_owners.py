@@ -1,0 +1,255 @@
+"""Contract of who starts sandboxes: root or an ordinary user, and what happens when they die."""
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.contracts.sandboxes import BACKENDS, UIDS, Machine, machine, outcome, reachable, spec
+from workers.sandboxes import cgroups
+from workers.sandboxes.bubblewrap import BubblewrapDriver
+from workers.sandboxes.driver import Mount, SandboxUnsupported
+from workers.sandboxes.drivers import choose
+from workers.sandboxes.namespaces import PLACE, Paths
+from workers.sandboxes.orphans import sweep_orphans
+from workers.sandboxes.owners import Owner
+from workers.sandboxes.processes import user_ids
+from workers.sandboxes.uids import UidRange, Uids
+
+ROOT = Path(__file__).resolve().parents[2]
+ORDINARY_UID = 65_533
+OWNER = [sys.executable, "-m", "tests.contracts.sandbox_owner"]
+
+# A person's interpreter may lie where no other uid can go: it is bound to an open place, in a mount
+# namespace of the test's own, before the uid is dropped.
+AS_ORDINARY_USER = f"""
+mount --bind "$1" "$2" && shift && place="$1" && shift
+exec setpriv --reuid={ORDINARY_UID} --regid={ORDINARY_UID} --clear-groups \\
+    "$place/bin/python{sys.version_info[0]}.{sys.version_info[1]}" "$@"
+"""
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has uids to give")
+
+
+@pytest.fixture(params=BACKENDS)
+async def here(request: pytest.FixtureRequest) -> AsyncIterator[Machine]:
+    with machine(request.param) as found:
+        yield found
+
+
+@pytest.fixture
+def own_directory() -> Iterator[Path]:
+    """Not pytest's: another pytest may remove that, and with it what is mounted on it."""
+    with tempfile.TemporaryDirectory() as directory:
+        yield reachable(Path(directory))
+
+
+@as_root
+@pytest.mark.timeout(110)
+async def test_all_of_the_contract_holds_for_an_ordinary_user(own_directory: Path) -> None:
+    """The very same tests, once more, without a single privilege."""
+    place, scratch = own_directory / "python", own_directory / "scratch"
+    place.mkdir()
+    scratch.mkdir()
+    os.chown(scratch, ORDINARY_UID, ORDINARY_UID)
+    files = sorted(path for path in (ROOT / "tests/contracts").glob("test_sandboxes*.py"))
+    pytest_run = ["-m", "pytest", "-q", "-k", "not cgroups", "-p", "no:cacheprovider"]
+    process = await asyncio.create_subprocess_exec(
+        *("unshare", "--mount", "--propagation", "private"),
+        *("sh", "-c", AS_ORDINARY_USER, "sh", sys.base_prefix, str(place)),
+        *(*pytest_run, f"--basetemp={scratch / 'pytest'}", *map(str, files)),
+        cwd=ROOT,
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(scratch),
+            "PYTHONPATH": ":".join(path for path in sys.path if "site-packages" in path),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "LD_LIBRARY_PATH": str(place / "lib"),  # of an interpreter with a shared library
+            "ARGOSY_REQUIRE": "bwrap",
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        said, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+    assert process.returncode == 0, said.decode()
+    assert b"passed" in said
+
+
+@as_root
+async def test_each_sandbox_of_root_has_a_uid_of_its_own(here: Machine) -> None:
+    async with here.driver.open(spec()) as one, here.driver.open(spec()) as two:
+        uids = {one.uid, two.uid}
+        owners = set[int]().union(*(user_ids(sandbox.inside) for sandbox in (one, two)))
+        code = "import os; print(os.getuid())"
+        seen = [await outcome(sandbox.run(here.python(code))) for sandbox in (one, two)]
+
+    assert len(uids) == 2
+    assert all(UIDS.first < uid <= UIDS.last for uid in uids)
+    assert [done.stdout for done in seen] == [b"1000\n"] * 2
+    assert owners == uids
+
+
+@as_root
+async def test_a_uid_is_had_by_one_sandbox_on_the_machine(tmp_path: Path) -> None:
+    """Two workers with one range, in two processes or not, never hand out the same."""
+    span = UidRange(1_900_200_000, 1_900_200_004)
+    one, two = Uids(span, tmp_path / "locks"), Uids(span, tmp_path / "locks")
+    taken = [one.take(), two.take(), one.take(), two.take()]
+
+    assert sorted(taken) == list(range(span.first + 1, span.last + 1))
+    with pytest.raises(SandboxUnsupported, match="in use"):
+        one.take()
+    one.close()
+    assert two.take() in taken
+    two.close()
+
+
+@as_root
+def test_root_itself_is_never_what_a_program_runs_as() -> None:
+    with pytest.raises(SandboxUnsupported, match="root"):
+        BubblewrapDriver("/usr/bin/bwrap", cgroups=None, uids=None, paths=Paths())
+
+
+@as_root
+async def test_the_thread_that_starts_sandboxes_stays_what_it_was(here: Machine) -> None:
+    """It is another uid, and in other control groups, for the moment of the start only."""
+
+    def identity() -> list[str]:
+        lines = Path("/proc/thread-self/status").read_text().splitlines()
+        kept = [line for line in lines if line.startswith(("Uid", "Gid", "Groups", "Cap"))]
+        return kept + Path("/proc/thread-self/cgroup").read_text().splitlines()
+
+    before = identity()
+    await here.run("")
+    with pytest.raises(SandboxUnsupported):
+        async with here.driver.open(spec(layers=())):
+            pass
+
+    assert identity() == before
+
+
+async def test_builds_write_to_the_directories_they_were_given(
+    here: Machine, tmp_path: Path
+) -> None:
+    """One after the other, the second finding what the first left; and to nothing else."""
+    output = reachable(tmp_path) / "output"
+    output.mkdir()
+    writable = (Mount(str(output), "/output"),)
+    code = "import sys; open('/output/log', 'a').write(sys.argv[1])"
+    for word in ("one ", "two "):
+        done = await here.run("", argv=[*here.python(code), word], writable=writable)
+        assert done.exit.code == 0, done
+
+    assert (output / "log").read_text() == "one two "
+
+
+@as_root
+async def test_what_lies_in_a_closed_home_can_be_shown(tmp_path: Path) -> None:
+    """Through a mount namespace that ends with the process and is seen by nobody else."""
+    home = reachable(tmp_path) / "home"
+    layer = home / "data/layer"
+    layer.mkdir(parents=True)
+    (layer / "file").write_text("from behind the door")
+    home.chmod(0o700)
+    mounts = _mounts()
+
+    said = await _owner("cgroups", str(layer))
+
+    assert said == b"from behind the door"
+    assert _mounts() == mounts
+    assert list(PLACE.iterdir()) == []
+
+
+@as_root
+async def test_a_layer_nobody_may_enter_is_refused_with_a_reason(
+    here: Machine, tmp_path: Path
+) -> None:
+    (reachable(tmp_path) / "home").mkdir(mode=0o700)
+    (tmp_path / "home/layer").mkdir()
+    asked = spec(layers=(*here.base.layers, Mount(str(tmp_path / "home/layer"), "/layer")))
+
+    with pytest.raises(SandboxUnsupported, match="Permission denied"):
+        async with here.driver.open(asked):
+            pass
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+async def test_a_sandbox_dies_with_its_worker_and_the_sweep_clears_the_rest(backend: str) -> None:
+    groups = cgroups.detect() if backend == "cgroups" else None
+    worker = await asyncio.create_subprocess_exec(
+        *(*OWNER, backend), cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    assert worker.stdout is not None
+    name, inside = (await worker.stdout.readline()).decode().split()
+    assert name not in await sweep_orphans(groups)
+    assert _runs(inside)
+    worker.kill()
+    await worker.wait()
+
+    async with asyncio.timeout(5):
+        while _runs(inside):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        _reap_adopted()
+        swept = await sweep_orphans(groups)
+
+    assert groups is None or name in swept
+    assert groups is None or name not in groups.names()
+    assert await sweep_orphans(groups) == []
+
+
+async def test_the_machine_gets_a_driver_for_what_it_is() -> None:
+    driver = choose()
+
+    assert driver.name == "bubblewrap"
+    assert driver.scope == ("sandbox" if cgroups.detect() else "process")
+
+
+def test_a_name_says_who_owns_a_sandbox_and_whether_that_is_dead() -> None:
+    own = Owner.current()
+    reused = Owner(own.namespace, own.pid, own.started - 1)
+    elsewhere = Owner(own.namespace + 1, 2**22 + 1, 1)
+
+    assert Owner.of(own.name_sandbox()) == own
+    assert own.name_sandbox() != own.name_sandbox()
+    assert Owner.of("argosy-owner") is None
+    assert not own.is_dead()
+    assert reused.is_dead()
+    assert Owner(own.namespace, 2**22 + 1, 1).is_dead()
+    assert not elsewhere.is_dead()
+
+
+def _mounts() -> str:
+    return Path("/proc/self/mountinfo").read_text()
+
+
+def _reap_adopted() -> None:
+    """A driver adopts the orphans of its process's children, among them a dead worker's."""
+    for child in psutil.Process().children():
+        if child.status() == psutil.STATUS_ZOMBIE:
+            os.waitpid(child.pid, 0)
+
+
+def _runs(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+async def _owner(*arguments: str) -> bytes:
+    worker = await asyncio.create_subprocess_exec(
+        *(*OWNER, *arguments), cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await worker.communicate()
+    return said
