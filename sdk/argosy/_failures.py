@@ -13,6 +13,7 @@ TYPE_CHECKING = False  # what `typing` calls so, without the price of importing 
 if TYPE_CHECKING:
     from types import TracebackType
 
+_LIBRARY = dict(sys.modules)
 _OURS = (os.path.dirname(__file__) + os.sep, "<frozen importlib")  # noqa: PTH120 - as in _runner
 
 
@@ -20,11 +21,35 @@ def report(error: BaseException, root: str) -> None:
     """Report an exception. Paths below `root` are shown as the source's author knows them."""
     prefix = root + os.sep
     trace = _from_first(error.__traceback__, prefix)
-    lines = traceback.TracebackException(type(error), error, trace).format()
-    message = f"{type(error).__name__}: {error}{_last_place(trace, prefix)}"
-    send_error(message.replace(prefix, ""), "".join(lines).replace(prefix, ""))
+    described, text = _format(error, trace, root)
+    message = f"{type(error).__name__}: {described}{_last_place(trace, prefix)}"
+    send_error(message.replace(prefix, ""), text.replace(prefix, ""))
     if sys.excepthook is not sys.__excepthook__:
         sys.excepthook(type(error), error, trace)
+
+
+def _format(error: BaseException, trace: "TracebackType | None", root: str) -> "tuple[str, str]":
+    """Return the message and the whole text.
+
+    Formatting imports modules of the library as it needs them. The source may have its own of the
+    same names, so it is put aside meanwhile.
+    """
+    theirs = {
+        name: module
+        for name, module in list(sys.modules.items())
+        if (getattr(module, "__file__", None) or "").startswith(root + os.sep)
+    }
+    paths = list(sys.path)
+    for name in theirs:
+        del sys.modules[name]
+    sys.modules.update({name: _LIBRARY[name] for name in theirs if name in _LIBRARY})
+    sys.path[:] = [path for path in paths if path != root and not path.startswith(root + os.sep)]
+    try:
+        made = traceback.TracebackException(type(error), error, trace)
+        return str(made), "".join(made.format())
+    finally:
+        sys.modules.update(theirs)
+        sys.path[:] = paths
 
 
 def _from_first(trace: "TracebackType | None", prefix: str) -> "TracebackType | None":

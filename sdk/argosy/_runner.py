@@ -36,6 +36,7 @@ ENTRY_WORDS = (
     b"graph",
     b"crew",
 )
+_AT_START = frozenset(sys.modules)  # what any program finds loaded, give or take this one
 _KEPT: "list[ModuleType]" = []  # what `__main__` was; a module that nobody holds is emptied
 
 
@@ -127,20 +128,23 @@ def _external() -> "Any":
 
 
 def _import(entry_point: str, path: str) -> "ModuleType":
-    """Import the entry point under its dotted name, so that its relative imports work."""
+    """Import exactly this file, under its dotted name so that its relative imports work."""
     parts = entry_point.removesuffix(".py").split("/")
     if parts[-1] == "__init__" and len(parts) > 1:
         parts.pop()
-    if not any("." in part for part in parts):
-        name = ".".join(parts)
-        __import__(name)
-        return sys.modules[name]
-    name = "_".join(parts).replace(".", "_")
+    name = ".".join(parts)
+    beside = path.removesuffix(".py")  # `agent.py` may import from a folder `agent/`
+    if any("." in part for part in parts) or name in sys.modules or os.path.isdir(beside):
+        name = "agent_" + "_".join(parts).replace(".", "_")
+    parent = name.rpartition(".")[0]
+    if parent:
+        __import__(parent)
     bootstrap: Any = sys.modules["_frozen_importlib"]
-    spec = _external().spec_from_file_location(name, path)
+    loader = _external().SourceFileLoader(name, path)
+    spec = _external().spec_from_file_location(name, path, loader=loader)
     module: ModuleType = bootstrap.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    loader.exec_module(module)
     return module
 
 
@@ -267,11 +271,10 @@ def _give_way(folders: "list[str]") -> None:
         for name in os.listdir(folder)
     }
     taken.intersection_update(sys.stdlib_module_names)
-    loaded = set(sys.modules)
-    if taken <= loaded:
+    if taken <= _AT_START:
         return
     stdlib_json()
     _failures()
-    for name in set(sys.modules) - loaded:
+    for name in set(sys.modules) - _AT_START:
         if name.partition(".")[0] in taken:
             del sys.modules[name]

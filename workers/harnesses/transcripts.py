@@ -212,7 +212,7 @@ class TranscriptReader:
 
     def _output(self) -> Kept:
         match self._answer:
-            case channels.Answer(from_="stdout"):
+            case channels.Answer(from_="stdout") if not self._stdout_says:
                 return self._printed
             case channels.Answer(from_="answer"):
                 return self._answered
