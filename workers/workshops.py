@@ -45,6 +45,7 @@ def open_tools(services: Services, paths: Paths) -> BuildTools:
         blobs=services.blobs,
         driver=choose(paths, uids=services.settings.sandbox_uids or None),
         index=find_index(services.settings.package_index, os.environ),
+        scope=services.settings.limit_scope,
     )
 
 

@@ -1,5 +1,35 @@
 """What the tests of this folder share."""
 
-from tests.redis_server import redis_server
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from adapters.settings import Settings
+from tests.redis_server import RedisServer, redis_server
+from tests.workers.worlds import World, make_settings, open_world
 
 __all__ = ["redis_server"]
+
+NOWHERE = "redis://127.0.0.1:1/0"  # nobody listens there
+
+
+@pytest.fixture
+def settings(redis_server: RedisServer) -> Iterator[Settings]:
+    """An installation with a Redis server of its own."""
+    with make_settings(redis_server.url) as made:
+        yield made
+
+
+@pytest.fixture
+async def world(settings: Settings) -> AsyncIterator[World]:
+    """A client's side of it."""
+    async with open_world(settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def quiet_world() -> AsyncIterator[World]:
+    """An installation without Redis."""
+    with make_settings(NOWHERE) as made:
+        async with open_world(made) as opened:
+            yield opened
