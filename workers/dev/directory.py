@@ -53,6 +53,18 @@ class DataDirectory:
         logs.mkdir(exist_ok=True, mode=0o700)
         return logs
 
+    @property
+    def machine(self) -> Path:
+        """The workers' own data, such as layers: what sandboxes mount, and nothing beside it.
+
+        A worker that root starts shows it to its sandboxes' uids, so it is readable for all; the
+        directory around it keeps everybody else out.
+        """
+        machine = self.path / "machine"
+        machine.mkdir(exist_ok=True)
+        machine.chmod(0o755)
+        return machine
+
     def socket(self, name: str) -> Path:
         """Return a path for a unix socket: below the directory, or somewhere with a short name."""
         inside = self.path / "run"

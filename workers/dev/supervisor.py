@@ -178,13 +178,20 @@ class Supervisor:
 
     def _environment(self) -> Mapping[str, str]:
         """Return the children's environment: the person's, and what makes them one server."""
+        data = self._directory.path
         chosen = {
-            "ARGOSY_DATA": str(self._directory.path),
+            "ARGOSY_DATA": str(self._directory.machine),
             "ARGOSY_HOST": self._host,
             "ARGOSY_PORT": str(self._port),
             "ARGOSY_DEV_API_KEY": self._key,
         }
+        databases = {
+            "ARGOSY_DATABASE": f"sqlite:///{data / 'log.db'}",
+            "ARGOSY_READ_DATABASE": f"sqlite:///{data / 'read.db'}",
+        }
         defaults = {
+            **({} if "ARGOSY_DATABASE" in os.environ else databases),
+            "ARGOSY_BLOBS": str(data / "blobs"),
             "ARGOSY_REDIS": f"unix://{self._socket}",
             "ARGOSY_LIMIT_SCOPE": "process",
             "ARGOSY_LOG_FORMAT": "text",

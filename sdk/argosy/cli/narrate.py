@@ -23,7 +23,10 @@ def recorded_line(event: Recorded, *, stream: bool) -> str:
     number = f"#{event.position}" if stream else f"{event.version}"
     where = f"{event.stream}  " if stream else ""
     type_ = paint(f"{event.type:<26}", "bold")
-    return f"{number:>6}  {clock(event.at)}  {type_}  {where}{compact(event.data)}".rstrip()
+    category, _, id = event.stream.partition("-")
+    known = {"type": event.type, f"{category}_id": id, "document_id": id}
+    data = {name: value for name, value in event.data.items() if known.get(name) != value}
+    return f"{number:>6}  {clock(event.at)}  {type_}  {where}{compact(data)}".rstrip()
 
 
 def _told(event: LiveEvent) -> tuple[str, str]:
