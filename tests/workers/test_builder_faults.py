@@ -181,6 +181,22 @@ async def test_a_build_that_takes_too_long_says_where(directory: Path, index: Ho
     assert slow.leftovers() == []
 
 
+async def test_a_build_without_enough_memory_says_so(
+    directory: Path, index: HoldingIndex
+) -> None:
+    driver = the_driver()
+    if driver.scope != "sandbox":
+        require("cgroups", "only they can tell")
+    limits = Limits(memory_mb=32, pids=256, seconds=60)
+    small = Builder(directory, driver, local(index), limits=limits)
+    make_wheel(index.folder, "large", "1.0", {"large.py": "x = 1\n" * 400_000})
+
+    end = await small.build("large")
+
+    assert (end.how, end.step) in {("failed", "resolve"), ("failed", "install")}
+    assert "32 MB of memory" in end.detail
+
+
 async def test_a_layer_that_is_too_large_is_refused(directory: Path, index: HoldingIndex) -> None:
     make_wheel(index.folder, "large", "1.0", {"large.txt": "x" * (3 << 20)})
     limits = Limits(memory_mb=1_024, pids=256, disk_mb=2, seconds=60)

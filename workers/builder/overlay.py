@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -22,8 +23,6 @@ FORMAT = "1"  # what a layer looks like; raise it when installing changes, and a
 
 _LESS = "Require fewer or smaller packages, or others."
 _DIGEST = re.compile(rb"sha256:[0-9a-f]{64}")
-# uv's own notes: when it installed, and a file that it locks meanwhile.
-_NOTES = (".lock", "*.dist-info/uv_cache.json")
 
 
 class Overlay(Struct, frozen=True, kw_only=True):
@@ -89,6 +88,9 @@ def _arguments(tools: BuildTools) -> list[str]:
 
 
 def _forget_notes(tree: Path) -> None:
-    for pattern in _NOTES:
-        for path in tree.glob(pattern):
-            path.unlink()
+    """Remove uv's own notes. The tree is not trusted yet: no link in it is followed."""
+    (tree / ".lock").unlink(missing_ok=True)
+    with os.scandir(tree) as entries:
+        for entry in entries:
+            if entry.name.endswith(".dist-info") and entry.is_dir(follow_symlinks=False):
+                Path(entry.path, "uv_cache.json").unlink(missing_ok=True)

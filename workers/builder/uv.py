@@ -63,12 +63,12 @@ async def run_uv(
             sandbox, [PROGRAM, *arguments], stdin.encode(), say, limits.output_kb << 10
         )
     if quota.reached:
-        return Failure(step=step, detail=quota.reached, hint="Require less, or fewer packages.")
+        return Failure(step=step, detail=quota.reached, hint="Require fewer or smaller packages.")
     if end.out_of_memory:
         return Failure(
             step=step,
             detail=f"The build needed more than its {limits.memory_mb} MB of memory.",
-            hint="Require less, or ask the operator to allow builds more memory.",
+            hint="Require fewer or smaller packages.",
         )
     if end.code is None:
         return Failure(step=step, detail=f"uv was ended by signal {end.signal}.")
