@@ -1,8 +1,8 @@
 """Generations of read models: which tables there are, how far each got, and which one is served.
 
 building -> active -> retired, then dropped; active <-> stopped (an event it could not handle);
-building -> failed (the same, before it was ever served). One of a projection's generations is
-served: the active or stopped one.
+building -> failed (the same, while another is served). One of a projection's generations is served:
+the active or stopped one.
 """
 
 from collections.abc import Iterable, Sequence

@@ -123,6 +123,7 @@ class Projector:
         """Follow the log from where the last of the feeds is."""
         after = min(feed.position for feed in feeds)
         log.info("projector.follows", after=after, tables=[feed.table_name for feed in feeds])
+        self._on_progress(after)
         async for batch in self._parts.store.follow(after=after, batch=BATCH_EVENTS):
             reached = batch[-1].position
             assert reached is not None

@@ -127,13 +127,16 @@ async def _fill(
 
 
 async def _fail(parts: Parts, poisoned: Poisoned) -> None:
+    """Stop building. Where nothing was served before, what there is so far is served, stopped."""
     name = poisoned.feed.projection.name
     log.error("projection.failed", name=name, position=poisoned.position, error=poisoned.error)
+    await _index(parts, poisoned.feed)
     async with parts.engine.begin() as connection:
+        before = served(await generations.lock(connection, name), name)
         await generations.set_state(
             connection,
             poisoned.feed.generation,
-            "failed",
+            "failed" if before else "stopped",
             error=poisoned.error,
             error_position=poisoned.position,
         )

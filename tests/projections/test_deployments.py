@@ -1,0 +1,108 @@
+"""Deployments in lists: given events, then rows."""
+
+import pytest
+
+from adapters.event_store.store import Store
+from domain.deployments import (
+    DeploymentArchived,
+    DeploymentCreated,
+    DeploymentEvent,
+    RevisionFailed,
+    RevisionMade,
+    RevisionReady,
+)
+from projections.deployments import (
+    DEPLOYMENTS,
+    DeploymentRow,
+    LatestRevision,
+    list_deployments,
+)
+from projections.reads import ReadModels
+from projections.rebuilding import Parts
+from tests.projections.histories import built, say
+
+CREATED = DeploymentCreated(
+    deployment_id="d1", workspace_id="w", slug="echo", agent_id="a1", agent_name="echo"
+)
+
+
+def made(revision: int) -> RevisionMade:
+    return RevisionMade(
+        deployment_id="d1", revision=revision, agent_version=revision + 10, build_id=f"b{revision}"
+    )
+
+
+def ready(revision: int) -> RevisionReady:
+    return RevisionReady(deployment_id="d1", revision=revision)
+
+
+def failed(revision: int) -> RevisionFailed:
+    return RevisionFailed(deployment_id="d1", revision=revision, detail="no wheel")
+
+
+async def test_a_deployment_shows_what_serves_and_what_comes(
+    store: Store, parts: Parts, reads: ReadModels
+) -> None:
+    appended = await say(store, "deployment-d1", CREATED, made(1), ready(1), made(2), failed(2))
+    await built(parts, [DEPLOYMENTS])
+
+    [row] = (await list_deployments(reads, "w")).items
+
+    assert row == DeploymentRow(
+        id="d1",
+        workspace_id="w",
+        slug="echo",
+        agent_id="a1",
+        agent_name="echo",
+        status="ready",
+        serving=1,
+        latest=LatestRevision(
+            revision=2, agent_version=12, status="failed", build_id="b2", detail="no wheel"
+        ),
+        created_at=appended.recorded[0].at,
+        updated_at=appended.recorded[-1].at,
+    )
+
+
+@pytest.mark.parametrize(
+    ("events", "status", "serving", "latest"),
+    [
+        ([], "building", None, None),
+        ([made(1)], "building", None, "pending"),
+        ([made(1), failed(1)], "failed", None, "failed"),
+        ([made(1), failed(1), made(2)], "building", None, "pending"),
+        ([made(1), ready(1)], "ready", 1, "ready"),
+        ([made(1), made(2), ready(2), ready(1)], "ready", 2, "ready"),
+        ([made(1), made(2), ready(1)], "ready", 1, "pending"),
+    ],
+)
+async def test_the_newest_ready_revision_serves(
+    store: Store,
+    parts: Parts,
+    reads: ReadModels,
+    events: list[DeploymentEvent],
+    status: str,
+    serving: int | None,
+    latest: str | None,
+) -> None:
+    await say(store, "deployment-d1", CREATED, *events)
+    await built(parts, [DEPLOYMENTS])
+
+    [row] = (await list_deployments(reads, "w")).items
+
+    assert (row.status, row.serving) == (status, serving)
+    assert (row.latest and row.latest.status) == latest
+
+
+async def test_deleted_deployments_are_listed_only_if_asked_for(
+    store: Store, parts: Parts, reads: ReadModels
+) -> None:
+    archived = DeploymentArchived(deployment_id="d1")
+    await say(store, "deployment-d1", CREATED, made(1), ready(1), archived)
+    await built(parts, [DEPLOYMENTS])
+
+    shown = (await list_deployments(reads, "w")).items
+    [everything] = (await list_deployments(reads, "w", archived=True)).items
+
+    assert shown == []
+    assert everything.status == "archived"
