@@ -87,7 +87,7 @@ class FolderBlobs:
 
     def _put_all(self, items: Sequence[bytes]) -> list[str]:
         digests: list[str] = []
-        touched: set[Path] = set()
+        written: dict[Path, Path] = {}
         with disk_work(_WRITING):
             for data in items:
                 hexdigest = hashlib.sha256(data).hexdigest()
@@ -96,11 +96,10 @@ class FolderBlobs:
                     with scratch_file(self._scratch) as file:
                         file.write(data)
                         _publish(file, path)
-                # Also for a blob that was there already: its writer may not have come this far.
-                touched.add(path.parent)
+                written[path.parent] = path
                 digests.append(f"sha256:{hexdigest}")
-            for folder in touched:
-                _sync_folder(folder)
+            for path in written.values():  # one a folder is enough
+                _sync(path)
         return digests
 
     def _put_file(self, source: Path) -> str:
@@ -117,7 +116,7 @@ class FolderBlobs:
             path = self._place(hasher.hexdigest())
             if not path.exists():
                 _publish(file, path)
-            _sync_folder(path.parent)
+            _sync(path)
         return f"sha256:{hasher.hexdigest()}"
 
     def _get(self, digest: str) -> bytes:
@@ -159,13 +158,19 @@ class FolderBlobs:
         return self._directory / "sha256" / match[1][:2] / match[1][2:] if match else None
 
     def _place(self, hexdigest: str) -> Path:
-        """Return where a blob belongs, its folder made and durable."""
+        """Return where a blob belongs, its folder made."""
         folder = self._directory / "sha256" / hexdigest[:2]
-        if not folder.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            for parent in (folder.parent, self._directory, self._directory.parent):
-                _sync_folder(parent)
+        missing = [each for each in (folder, *folder.parents) if not each.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        for made in missing[1:]:
+            _sync_folder(made.parent)
         return folder / hexdigest[2:]
+
+
+def _sync(path: Path) -> None:
+    """Make it durable that a blob is there, even if another writer has just put it there."""
+    _sync_folder(path.parent)
+    _sync_folder(path.parent.parent)
 
 
 def _publish(file: BinaryIO, path: Path) -> None:

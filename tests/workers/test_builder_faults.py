@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -181,9 +182,7 @@ async def test_a_build_that_takes_too_long_says_where(directory: Path, index: Ho
     assert slow.leftovers() == []
 
 
-async def test_a_build_without_enough_memory_says_so(
-    directory: Path, index: HoldingIndex
-) -> None:
+async def test_a_build_without_enough_memory_says_so(directory: Path, index: HoldingIndex) -> None:
     driver = the_driver()
     if driver.scope != "sandbox":
         require("cgroups", "only they can tell")
@@ -274,3 +273,38 @@ async def test_what_the_callers_callbacks_raise_reaches_the_caller(builder: Buil
         await run_build(
             REQUEST, definition, attempt=1, tools=builder.tools, log=log, planned=fenced
         )
+
+
+def test_root_may_keep_everything_below_a_closed_home(tmp_path: Path, index: HoldingIndex) -> None:
+    """pytest's own directory is closed to others, as a home is; uv is installed there as well."""
+    if os.geteuid() != 0:
+        require("root", "an ordinary user's sandboxes have their own uid")
+    script = """
+        import asyncio, shutil, sys
+        from pathlib import Path
+        import uv
+        from tests.workers.builds import Builder, Index, local
+        from workers.sandboxes.drivers import choose, prepare
+
+        home = Path(sys.argv[1])
+        shutil.copy(uv.find_uv_bin(), home / "uv")
+        uv.find_uv_bin = lambda: str(home / "uv")
+        cache = home / "cache"
+        cache.mkdir(mode=0o755)
+        driver = choose(prepare([cache]))
+        index = Index(home)
+        index.url = sys.argv[2]
+        builder = Builder(home, driver, local(index))
+        print(asyncio.run(builder.build("good")))
+    """
+    tmp_path.chmod(0o700)
+
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), str(tmp_path), index.url],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+    assert "how='succeeded'" in done.stdout, done.stdout + done.stderr
