@@ -161,7 +161,11 @@ def test_numbers_stay_within_reason() -> None:
 
 
 def test_a_million_short_lines_become_few_entries() -> None:
-    for stream, reader in (("stdout", started(SAY)), ("stderr", started())):
+    given: list[tuple[Stream, TranscriptReader]] = [
+        ("stdout", started(SAY)),
+        ("stderr", started()),
+    ]
+    for stream, reader in given:
         chunk = b"y\n" * 32_768
         count = sum(len(reader.feed(stream, chunk)) for _ in range(31))
 

@@ -110,8 +110,9 @@ class TranscriptReader:
         if stream == "stdout":
             for text in self._prints.say(pieces):
                 self._printed.add(text)
-        elif pieces and (last := pieces[-1].text.strip()):
-            self._last_log = last
+        else:
+            words = (piece.text.strip() for piece in reversed(pieces))
+            self._last_log = next(filter(None, words), self._last_log)
         return [entries.LogWritten(stream=stream, line=piece.text) for piece in pieces]
 
     def _say(self, texts: list[str]) -> list[RunEntry]:
@@ -226,7 +227,7 @@ class TranscriptReader:
             return "failed", "harness_error", self._failure
         if code is None:
             return "failed", "killed_by_signal", f"The program was ended by {_named(signal)}."
-        why = self._error or self._last_log
+        why = self._error or self._last_log.rpartition("\n")[2]
         if not started:
             said = f": {why}" if why else "."
             return "failed", "harness_error", f"The program did not start (status {code}){said}"
