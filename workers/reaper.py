@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import structlog
+from msgspec.structs import replace
 
 from adapters.wiring import Services
 from domain import builds, runs
@@ -36,33 +37,35 @@ async def sweep(services: Services, owner: str) -> None:
     """Deal with every lease that ran out. Raises Unavailable."""
     while True:
         expired = await services.leases.expired(BATCH)
-        unclaimed = [held for held in expired if not held.owner]
-        await _tell_again(services, unclaimed)
-        for held in expired:
-            if held.owner:
-                detail = f"The worker {held.owner} was lost."
-                await take_over(services, held, said_by=owner, detail=detail)
+        waiting = [held for held in expired if await _still_waits(services, held, owner)]
+        await _tell_again(services, waiting)
         if len(expired) < BATCH:
             return
 
 
-async def _tell_again(services: Services, unclaimed: Sequence[Held]) -> None:
-    """Tell the queue once more of what still waits, and forget what does not."""
-    waiting: list[Held] = []
-    for held in unclaimed:
-        if await _waits(services, held):
-            waiting.append(held)
-        else:
-            await services.leases.drop(held.stream, held.attempt)
-    if waiting:
-        log.info("work.unclaimed", streams=[held.stream for held in waiting])
-        await services.leases.postpone([held.stream for held in waiting], AGAIN_SECONDS)
-        await tell(services, [job_of(held) for held in waiting])
-
-
-async def _waits(services: Services, held: Held) -> bool:
-    match await state_of(services, held.stream):
-        case runs.Waiting() | builds.Waiting():
+async def _still_waits(services: Services, held: Held, owner: str) -> bool:
+    """Whether work waits for a worker; if not, retry or end it, or forget its lease."""
+    state = await state_of(services, held.stream)
+    match state:
+        case runs.Waiting() | builds.Waiting() if not held.owner:
             return True
+        case runs.Running() | builds.Running() if not held.owner:
+            # Its owner let the lease run out, and it was offered anew; or it was claimed just now.
+            current = await services.leases.held(held.stream)
+            if current is None or current.owner:
+                return False
+            held = replace(held, owner=state.worker, attempt=state.attempt)
         case _:
-            return False
+            pass
+    detail = f"The worker {held.owner} was lost."
+    await take_over(services, held, said_by=owner, detail=detail)
+    return False
+
+
+async def _tell_again(services: Services, waiting: Sequence[Held]) -> None:
+    """Tell the queue once more of work that nobody took."""
+    if waiting:
+        streams = [held.stream for held in waiting]
+        log.info("work.unclaimed", streams=streams)
+        await services.leases.postpone(streams, AGAIN_SECONDS)
+        await tell(services, [job_of(held) for held in waiting])

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from domain.execution import SourceDefinition
 from domain.handling import Unit
 from domain.ids import new_id, stream_name
 from domain.limits import Limits
-from domain.ports import Meta
+from domain.ports import Held, Meta
 from domain.requesting import NewRun, request_run
 from domain.runs import RUN, CancelRun, RunEnded
 from domain.sources import find_entry_point
@@ -41,6 +41,13 @@ WORKSPACE = "workspace-1"
 SECONDS = 30.0
 LIMITS = Limits(memory_mb=256, disk_mb=32, seconds=20, output_kb=256)
 HELLO = {"agent.py": "print('hello')\n"}
+
+
+async def eventually(true: Callable[[], Awaitable[object]], seconds: float = 15.0) -> None:
+    """Return as soon as `true()` is."""
+    async with asyncio.timeout(seconds):
+        while not await true():  # noqa: ASYNC110 - what is waited for is in other processes
+            await asyncio.sleep(0.01)
 
 
 class World:
@@ -120,6 +127,10 @@ class World:
     async def ended(self, run_id: str, seconds: float = SECONDS) -> RunEnded:
         """Return how a run ended."""
         return await self.until(run_id, RunEnded, seconds)
+
+    async def held(self, run_id: str) -> Held | None:
+        """Return a run's lease."""
+        return await self.services.leases.held(stream_name("run", run_id))
 
     def meta(self) -> Meta:
         """Return a new command's envelope."""
