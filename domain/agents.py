@@ -194,19 +194,23 @@ def decide(command: AgentCommand, agent: Agent) -> list[AgentEvent]:
             )
             return [drafted]
         case ReadyAgentVersion(agent_id=id, version=number, artifact=artifact), Active():
-            if _draft(agent, number).status == "ready":
+            if _judged(agent, number, "ready"):
                 return []
             return [AgentVersionReady(agent_id=id, version=number, artifact=artifact)]
         case FailAgentVersion(agent_id=id, version=number, detail=detail), Active():
-            if _draft(agent, number).status == "failed":
+            if _judged(agent, number, "failed"):
                 return []
             return [AgentVersionFailed(agent_id=id, version=number, detail=detail)]
 
 
-def _draft(agent: Active, number: int) -> Version:
+def _judged(agent: Active, number: int, status: VersionStatus) -> bool:
+    """Whether the version has this status already. Refuses to change what is ready or failed."""
     if number not in agent.versions:
         raise NotFound(f"Agent {agent.name} has no version {number}.")
-    return agent.versions[number]
+    current = agent.versions[number].status
+    if current not in ("draft", status):
+        raise Conflict(f"Version {number} of agent {agent.name} is {current} for good.")
+    return current == status
 
 
 AGENT = Decider("agent", Absent(), evolve, decide)

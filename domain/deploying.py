@@ -110,7 +110,7 @@ async def _judge(unit: Unit, end: builds.BuildEnded) -> None:
     request = build.request
     detail = f"{end.step}: {end.detail}" if end.step else end.detail
     agent = await unit.state(AGENT, request.agent_id)
-    if isinstance(agent, agents.Active):
+    if isinstance(agent, agents.Active) and agent.versions[request.version].status == "draft":
         await unit.decide(AGENT, request.agent_id, _judge_version(request, end, detail))
     deployment = await unit.state(DEPLOYMENT, request.deployment_id)
     if not isinstance(deployment, deployments.Active):

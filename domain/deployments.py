@@ -220,11 +220,11 @@ def decide(command: DeploymentCommand, deployment: Deployment) -> list[Deploymen
         case MakeRevision(), Active(latest=latest):
             return _made(command, latest + 1)
         case ReadyRevision(deployment_id=id, revision=number), Active():
-            if _revision(deployment, number).status == "ready":
+            if _judged(deployment, number, "ready"):
                 return []
             return [RevisionReady(deployment_id=id, revision=number)]
         case FailRevision(deployment_id=id, revision=number, detail=detail), Active():
-            if _revision(deployment, number).status == "failed":
+            if _judged(deployment, number, "failed"):
                 return []
             return [RevisionFailed(deployment_id=id, revision=number, detail=detail)]
 
@@ -243,10 +243,14 @@ def _made(command: MakeRevision, number: int) -> list[DeploymentEvent]:
     return [made, RevisionReady(deployment_id=id, revision=number)]
 
 
-def _revision(deployment: Active, number: int) -> Revision:
+def _judged(deployment: Active, number: int, status: RevisionStatus) -> bool:
+    """Whether the revision has this status already. Refuses to change what is ready or failed."""
     if number not in deployment.revisions:
         raise NotFound(f"Deployment {deployment.slug} has no revision {number}.")
-    return deployment.revisions[number]
+    current = deployment.revisions[number].status
+    if current not in ("pending", status):
+        raise Conflict(f"Revision {number} of {deployment.slug} is {current} for good.")
+    return current == status
 
 
 DEPLOYMENT = Decider("deployment", Absent(), evolve, decide)

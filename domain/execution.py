@@ -16,7 +16,8 @@ type BuildProfile = Literal["none", "instant", "fast_overlay", "full"]
 # Provided by every base environment: the in-sandbox module answers to both names.
 PROVIDED = frozenset({"argosy", "runagents"})
 
-_REQUIREMENT = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*([^;#]*)")
+# The name, and what is asked of it beyond its being there: extras, versions.
+_REQUIREMENT = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*([^;#]*)")
 _DOCKERFILES = ("Dockerfile", "Containerfile")
 _SYSTEM_FILES = ("apt.txt", "packages.txt")
 
@@ -155,8 +156,8 @@ def _full_build_reason(definition: SourceDefinition, base: Base) -> str:
 def missing_requirements(requirements: str, base: Base) -> list[str]:
     """Return the requirement lines that the base may not meet, by name alone.
 
-    Versions are judged by the build worker's resolver: a named version that the base happens to
-    have still counts as missing here, which costs a build, never a wrong run.
+    Versions and extras are judged by the build worker's resolver: a named version that the base
+    happens to have still counts as missing here, which costs a build, never a wrong run.
     """
     return [
         line
@@ -179,14 +180,16 @@ def normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _provided(name: str, specifier: str, base: Base) -> bool:
+def _provided(name: str, demands: str, base: Base) -> bool:
     if normalised(name) in PROVIDED:
         return True
-    return not specifier and normalised(name) in base.packages
+    return not demands and normalised(name) in base.packages
 
 
 def _same_python(wanted: str, has: str) -> bool:
-    return has.split(".")[:2] == wanted.split(".")[:2]
+    """Whether the major and, where it is named, the minor version are the same."""
+    numbers = wanted.split(".")[:2]
+    return has.split(".")[: len(numbers)] == numbers
 
 
 def _listed(items: list[str], most: int = 3) -> str:

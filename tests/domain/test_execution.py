@@ -1,0 +1,173 @@
+"""The mode decision: the table of the deploy API, row by row."""
+
+import pytest
+
+from domain.execution import (
+    Artifact,
+    Base,
+    BuildProfile,
+    ConfigurationDefinition,
+    Decision,
+    ImageDefinition,
+    Mode,
+    SourceDefinition,
+    decide_mode,
+    instant_artifact,
+    missing_requirements,
+    normalised,
+    requirement_lines,
+    source_digest,
+)
+
+BASE = Base(
+    name="python-3.11", python="3.11", packages={"httpx": "0.28.1", "typing-extensions": "4"}
+)
+
+
+def source(requirements: str = "", *, python: str = "", **files: str) -> SourceDefinition:
+    listed = {"agent.py": "sha256:01", **{name.replace("__", "."): "" for name in files}}
+    return SourceDefinition(
+        files=listed, entry_point="agent.py", requirements=requirements, python=python
+    )
+
+
+def test_an_image_is_run_as_it_is() -> None:
+    decision = decide_mode(ImageDefinition(image="echo:1"), BASE)
+
+    assert decision == Decision(mode="IMAGE", reason="The image echo:1 is run as it is.")
+
+
+def test_a_configuration_needs_no_build() -> None:
+    assert decide_mode(ConfigurationDefinition(), BASE).mode == "INSTANT_RUNTIME"
+
+
+@pytest.mark.parametrize(
+    "requirements",
+    [
+        "",
+        "\n# nothing\n\n",
+        "runagents",
+        "runagents>=1.4.2\nargosy==0.1",
+        "RunAgents[mcp] >= 1",
+        "httpx",
+        "HTTPX  # as the base has it",
+        "typing_extensions",
+        "Typing.Extensions; python_version < '4'",
+    ],
+)
+def test_what_the_base_meets_is_instant(requirements: str) -> None:
+    assert decide_mode(source(requirements), BASE).mode == "INSTANT_RUNTIME"
+
+
+@pytest.mark.parametrize(
+    "requirements",
+    [
+        "pydantic",
+        "httpx==0.28.1",
+        "httpx>=0.20",
+        "httpx[http2]",
+        "httpx [http2]",
+        "httpx~=0.28 ; python_version > '3'",
+        "runagents\npydantic",
+        "pydantic==2 \\\n    --hash=sha256:00",
+    ],
+)
+def test_what_has_to_be_installed_is_an_overlay(requirements: str) -> None:
+    assert decide_mode(source(requirements), BASE).mode == "FAST_OVERLAY"
+
+
+@pytest.mark.parametrize(
+    ("definition", "because"),
+    [
+        (source(Dockerfile=""), "Dockerfile asks for an environment of its own."),
+        (source(Containerfile=""), "Containerfile asks for an environment of its own."),
+        (source(apt__txt=""), "apt.txt asks for an environment of its own."),
+        (source(packages__txt=""), "packages.txt asks for an environment of its own."),
+        (source(python="3.12"), "Python 3.12 is required; python-3.11 has 3.11."),
+        (source(python="2"), "Python 2 is required; python-3.11 has 3.11."),
+        (source("-r more.txt"), "The requirement '-r more.txt' cannot be installed"),
+        (source("-e ."), "The requirement '-e .' cannot be installed"),
+        (source("./local"), "The requirement './local' cannot be installed"),
+        (source("/opt/local"), "The requirement '/opt/local' cannot be installed"),
+        (source("git+https://h/x"), "The requirement 'git+https://h/x' cannot be installed"),
+        (source("x @ https://h/x.whl"), "The requirement 'x @ https://h/x.whl' cannot"),
+        (source("--index-url https://h"), "The requirement '--index-url https://h' cannot"),
+    ],
+)
+def test_everything_else_is_a_full_build(definition: SourceDefinition, because: str) -> None:
+    decision = decide_mode(definition, BASE)
+
+    assert decision.mode == "FULL_BUILD"
+    assert decision.reason.startswith(because)
+
+
+@pytest.mark.parametrize("python", ["3", "3.11", "3.11.4"])
+def test_the_bases_own_python_is_no_reason(python: str) -> None:
+    assert decide_mode(source(python=python), BASE).mode == "INSTANT_RUNTIME"
+
+
+def test_a_framework_is_a_hint_never_a_reason_to_refuse() -> None:
+    definition = SourceDefinition(
+        files={"agent.py": ""}, entry_point="agent.py", requirements="crewai", framework="crewai"
+    )
+    plain = SourceDefinition(files={"agent.py": ""}, entry_point="agent.py", framework="unheard-of")
+
+    decision = decide_mode(definition, BASE)
+
+    assert decision.mode == "FAST_OVERLAY"
+    assert decision.reason == "crewai will be installed from wheels over python-3.11 for crewai."
+    assert decide_mode(plain, BASE).mode == "INSTANT_RUNTIME"
+
+
+def test_a_long_list_of_requirements_is_shortened() -> None:
+    decision = decide_mode(source("a\nb\nc\nd\ne"), BASE)
+
+    assert decision.reason.startswith("a, b, c and 2 more will be installed")
+
+
+@pytest.mark.parametrize(
+    ("mode", "required", "profile"),
+    [
+        ("IMAGE", False, "none"),
+        ("INSTANT_RUNTIME", False, "instant"),
+        ("FAST_OVERLAY", True, "fast_overlay"),
+        ("FULL_BUILD", True, "full"),
+    ],
+)
+def test_modes_in_the_words_of_the_deploy_api(
+    mode: Mode, required: bool, profile: BuildProfile
+) -> None:
+    decision = Decision(mode=mode, reason="")
+
+    assert (decision.build_required, decision.build_profile) == (required, profile)
+
+
+def test_an_instant_artifact_is_the_source_over_the_base() -> None:
+    definition = source()
+
+    assert instant_artifact(definition, BASE) == Artifact(
+        base="python-3.11", source=source_digest(definition.files)
+    )
+    assert instant_artifact(ConfigurationDefinition(), BASE) is None
+    assert instant_artifact(ImageDefinition(image="echo:1"), BASE) is None
+
+
+def test_a_source_digest_does_not_depend_on_the_order_of_files() -> None:
+    one, other = {"a": "sha256:01", "b": "sha256:02"}, {"b": "sha256:02", "a": "sha256:01"}
+
+    assert source_digest(one) == source_digest(other)
+    assert source_digest(one) != source_digest({"a": "sha256:02", "b": "sha256:01"})
+
+
+def test_requirement_lines_are_those_that_pip_would_see() -> None:
+    text = "# head\n\n  httpx  # inline\nx \\\n  --hash=sha256:1\nurl#fragment\n"
+
+    assert list(requirement_lines(text)) == ["httpx", "x    --hash=sha256:1", "url#fragment"]
+
+
+def test_requirements_that_cannot_be_read_count_as_missing() -> None:
+    assert missing_requirements("???\nhttpx", BASE) == ["???"]
+
+
+def test_names_are_compared_as_indexes_do() -> None:
+    assert normalised("Typing_.Extensions") == "typing-extensions"
