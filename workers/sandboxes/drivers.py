@@ -13,6 +13,7 @@ from pathlib import Path
 from workers.sandboxes import cgroups
 from workers.sandboxes.bases import find_base
 from workers.sandboxes.bubblewrap import BubblewrapDriver
+from workers.sandboxes.cgroups import Wanted
 from workers.sandboxes.driver import Driver, SandboxUnsupported
 from workers.sandboxes.namespaces import Paths, is_open, prepare_mount_namespace
 from workers.sandboxes.syscalls import ARCHITECTURES
@@ -38,8 +39,10 @@ def prepare(directories: Iterable[Path] = ()) -> Paths:
     return prepare_mount_namespace([*directories, *interpreter, *installed])
 
 
-def choose(paths: Paths = NOTHING_MOVED, *, uids: str | None = None) -> Driver:
-    """The driver for this machine. `uids` is the setting ARGOSY_SANDBOX_UIDS, or None.
+def choose(
+    paths: Paths = NOTHING_MOVED, *, uids: str | None = None, groups: Wanted = "auto"
+) -> Driver:
+    """The driver for this machine, by the settings ARGOSY_SANDBOX_UIDS and ARGOSY_CGROUPS.
 
     Raises SandboxUnsupported, saying what is missing: there is no way to run without a sandbox.
     """
@@ -49,13 +52,13 @@ def choose(paths: Paths = NOTHING_MOVED, *, uids: str | None = None) -> Driver:
             f"and this is {sys.platform} on {platform.machine()}."
         )
     bwrap = find_bubblewrap()
-    groups = cgroups.detect()
+    found = cgroups.detect(groups)
     if os.geteuid() != 0:
-        return BubblewrapDriver(bwrap, cgroups=groups, uids=None, paths=paths)
+        return BubblewrapDriver(bwrap, cgroups=found, uids=None, paths=paths)
     if not is_open(Path(paths.open_path(bwrap))):
         raise SandboxUnsupported(f"{bwrap} lies in a directory that only root may enter.")
     span = UidRange.read(uids) if uids else range_for(Path("/proc/self/uid_map").read_text())
-    return BubblewrapDriver(bwrap, cgroups=groups, uids=Uids(span), paths=paths)
+    return BubblewrapDriver(bwrap, cgroups=found, uids=Uids(span), paths=paths)
 
 
 def find_bubblewrap() -> str:
@@ -64,7 +67,7 @@ def find_bubblewrap() -> str:
     Raises SandboxUnsupported if neither will do.
     """
     reasons: list[str] = []
-    for path in filter(None, (shutil.which("bwrap", path=SYSTEM_PATH), _from_wheel())):
+    for path in filter(None, (shutil.which("bwrap", path=SYSTEM_PATH), from_wheel())):
         version = _version(path)
         if version >= OLDEST:
             return path
@@ -74,7 +77,8 @@ def find_bubblewrap() -> str:
     )
 
 
-def _from_wheel() -> str | None:
+def from_wheel() -> str | None:
+    """The bubblewrap installed with Argosy, or None."""
     found = importlib.util.find_spec(WHEEL)
     if found is None or found.origin is None:
         return None
