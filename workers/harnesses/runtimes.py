@@ -63,6 +63,7 @@ def write_runtime(folder: Path, python: str) -> Path:
         _compile(making, python)
         for each in (making, *making.rglob("*")):
             each.chmod(0o755 if each.is_dir() else 0o644)
+            _sync(each)
         _move(making, place)
     finally:
         shutil.rmtree(making, ignore_errors=True)
@@ -87,6 +88,15 @@ def _compile(folder: Path, python: str) -> None:
     if done.returncode != 0:
         said = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
         raise Unavailable(f"The interpreter {python} cannot compile the runtime: {said[-500:]}")
+
+
+def _sync(path: Path) -> None:
+    """Have it on the disk before it has its name, which says that it is whole."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _move(making: Path, place: Path) -> None:
