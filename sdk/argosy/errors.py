@@ -38,7 +38,7 @@ class ServerUnreachable(ArgosyError):
     """Nothing answered at `url`, after all retries. The same call may work later."""
 
     def __init__(self, url: str, why: str) -> None:
-        super().__init__(f"No answer from {url}: {why}")
+        super().__init__(f"No answer from {url}: {why}.")
         self.url = url
 
 

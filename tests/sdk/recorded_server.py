@@ -20,7 +20,11 @@ class Asked(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """What to answer. `chunks`: a body sent piece by piece; `drop`: then break the connection."""
+    """What to answer.
+
+    chunks: a body sent piece by piece; then the connection is closed in order, broken (`drop`), or
+    left open until the test is over (`stay`).
+    """
 
     status: int = 200
     body: Any = None
@@ -28,6 +32,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     chunks: list[bytes] | None = None
     drop: bool = False
+    stay: bool = False
 
 
 class RecordedServer:
@@ -37,7 +42,8 @@ class RecordedServer:
         self.url = url
         self.asked: list[Asked] = []
         self._answers: dict[tuple[str, str], list[Answer]] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
+        self.over = threading.Event()
 
     def answer(self, method: str, path: str, *answers: Answer) -> None:
         """Say what comes for `path` (without its query)."""
@@ -49,10 +55,16 @@ class RecordedServer:
             each for each in self.asked if (each.method, each.path.split("?")[0]) == (method, path)
         ]
 
+    def wait_for(self, method: str, path: str) -> None:
+        """Return when `path` was asked for."""
+        with self._lock:
+            assert self._lock.wait_for(lambda: self.requests(method, path), timeout=20)
+
     def take(self, asked: Asked) -> Answer:
         """Remember a request and choose its answer."""
         with self._lock:
             self.asked.append(asked)
+            self._lock.notify_all()
             waiting = self._answers.get((asked.method, asked.path.split("?")[0]), [])
             if not waiting:
                 problem = {"type": "/problems/not-found", "detail": "There is no such thing."}
@@ -67,9 +79,11 @@ def problem(status: int, type: str, detail: str, **members: Any) -> Answer:
     return Answer(status=status, body=body | {"request_id": "req-1"} | members, headers=headers)
 
 
-def events(*frames: bytes, drop: bool = False) -> Answer:
+def events(*frames: bytes, drop: bool = False, stay: bool = False) -> Answer:
     """Return a stream of server-sent events."""
-    return Answer(chunks=list(frames), drop=drop, headers={"Content-Type": "text/event-stream"})
+    return Answer(
+        chunks=list(frames), drop=drop, stay=stay, headers={"Content-Type": "text/event-stream"}
+    )
 
 
 def frame(version: int | None, type: str, **fields: Any) -> bytes:
@@ -96,7 +110,7 @@ def recorded_server() -> Generator[RecordedServer]:
                 {name.lower(): value for name, value in self.headers.items()},
                 json.loads(sent) if sent else None,
             )
-            _play(self, playing.take(asked))
+            _play(self, playing.take(asked), playing.over)
 
         do_GET = do_POST = do_DELETE = _handle  # noqa: N815 - the names are http.server's
 
@@ -111,11 +125,12 @@ def recorded_server() -> Generator[RecordedServer]:
         try:
             yield playing
         finally:
+            playing.over.set()
             server.shutdown()
             thread.join()
 
 
-def _play(handler: BaseHTTPRequestHandler, answer: Answer) -> None:
+def _play(handler: BaseHTTPRequestHandler, answer: Answer, over: threading.Event) -> None:
     body = answer.raw if answer.raw is not None else _encoded(answer.body)
     handler.send_response(answer.status)
     for name, value in answer.headers.items():
@@ -126,7 +141,9 @@ def _play(handler: BaseHTTPRequestHandler, answer: Answer) -> None:
         for chunk in answer.chunks:
             handler.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
             handler.wfile.flush()
-        if not answer.drop:
+        if answer.stay:
+            over.wait(30)
+        elif not answer.drop:
             handler.wfile.write(b"0\r\n\r\n")
         handler.close_connection = True
         return

@@ -23,6 +23,7 @@ from workers.dev.telling import Teller
 
 REDIS_SECONDS = 10.0
 READY_SECONDS = 60.0
+TELL_SECONDS = 5.0  # between two lines that say what is waited for
 STOP_SECONDS = 8.0  # what children may take to finish; then they are killed
 MOST_DEATHS_BEFORE_READY = 3
 POLL_SECONDS = 0.05
@@ -135,9 +136,13 @@ class Supervisor:
 
     def _wait(self, true: Callable[[], bool], seconds: float, what: str) -> None:
         """Return as soon as `true()`. Raises Unavailable with what the logs say, or Stopped."""
-        deadline = time.monotonic() + seconds
+        began = time.monotonic()
+        deadline, tell_at = began + seconds, began + TELL_SECONDS
         while not true():
             self._watch(POLL_SECONDS)
+            if time.monotonic() > tell_at:
+                self._teller.say("argosy", f"waiting for {what}")
+                tell_at += TELL_SECONDS
             for child in self._children:
                 if child.deaths >= MOST_DEATHS_BEFORE_READY:
                     raise Unavailable(_gave_up(f"{child.name} does not start", child))

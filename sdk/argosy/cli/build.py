@@ -80,8 +80,9 @@ def show(build: str, as_json: bool) -> None:
 def logs(build: str, follow: bool, after: int, as_json: bool) -> int:
     """Print a build's log. With --follow the exit code is 1 if it failed."""
     from argosy.cli.connecting import connect, lost
-    from argosy.cli.narrate import live_line
+    from argosy.cli.narrate import Narrator
 
+    narrator = Narrator()
     failed = False
     with connect() as client:
         builds = client.builds
@@ -97,6 +98,6 @@ def logs(build: str, follow: bool, after: int, as_json: bool) -> int:
             if as_json:
                 print_json_line(event.plain())
             else:
-                click.echo(live_line(event))
+                narrator.tell(event)
             failed = failed or (event.last and event.data.get("status") != "succeeded")
     return int(follow and failed)

@@ -1,5 +1,6 @@
 """`argosy deploy`: a folder of source becomes an endpoint."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +86,13 @@ def command(
 def _wait(client: Any, deployed: Any) -> bool:
     """Show the build until the revision is ready; returns whether it is."""
     from argosy.cli.connecting import lost
-    from argosy.cli.narrate import live_line
+    from argosy.cli.narrate import Narrator
 
+    narrator = Narrator(sys.stderr)
     try:
         if deployed.build_id:
             for event in client.builds.follow(deployed.build_id, lost=lost):
-                click.echo(live_line(event), err=True)
+                narrator.tell(event)
         deployment = client.wait_until_ready(deployed)
     except KeyboardInterrupt:
         step(f"Detached; the deploy goes on: `argosy deployment show {deployed.deployment.slug}`.")

@@ -1,6 +1,7 @@
 """Running a command: what its exit code means, and one clear line for what went wrong."""
 
 import os
+import re
 import sys
 
 import click
@@ -25,6 +26,8 @@ CODES = {
     REFUSED: "the server refused: no such thing, not allowed, not in this state, a limit",
     DETACHED: "Ctrl-C: what was watched goes on",
 }
+
+_MISSING = re.compile(r"There is no (agent|build|deployment|run|workspace)\b")
 
 ENDINGS = {"completed": COMPLETED, "failed": FAILED, "cancelled": CANCELLED}
 
@@ -76,8 +79,10 @@ def explain(error: errors.ArgosyError) -> str:
             parts.append("Set ARGOSY_API_KEY to a valid key.")
         case errors.Forbidden():
             parts.append("Use a key with another role: `argosy key create` makes one.")
-        case errors.NotFound() if "workspace" in error.detail.lower():
-            parts.append("`argosy workspace list` shows them; `argosy workspace use` chooses one.")
+        case errors.NotFound() if missing := _MISSING.match(error.detail):
+            noun = missing[1]
+            use = "; `argosy workspace use` chooses one" if noun == "workspace" else ""
+            parts.append(f"`argosy {noun} list` shows which there are{use}.")
         case errors.LimitReached():
             parts.append(f"Try again in {error.retry_after:g} s.")
         case errors.Unavailable() if error.request_id:

@@ -71,13 +71,16 @@ def command(
 
 
 def _watch(client: Any, run_id: str, *, to_stderr: bool) -> None:
-    """Print what a run does, to its end. Text that comes in pieces is shown as it comes."""
+    """Print what a run does, to its end."""
     from argosy.cli.connecting import lost
-    from argosy.cli.narrate import live_line
+    from argosy.cli.narrate import Narrator
 
-    for event in client.runs.follow(run_id, lost=lost):
-        if event.version is not None:
-            click.echo(live_line(event), err=to_stderr)
+    narrator = Narrator(sys.stderr if to_stderr else sys.stdout)
+    try:
+        for event in client.runs.follow(run_id, lost=lost):
+            narrator.tell(event)
+    finally:
+        narrator.end()
 
 
 def _object(text: str | None) -> dict[str, Any] | None:

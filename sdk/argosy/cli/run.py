@@ -127,8 +127,9 @@ def cancel(run_id: str, detail: str, as_json: bool) -> None:
 def events(run_id: str, follow: bool, after: int, as_json: bool) -> None:
     """Show what a run did. With --follow, --json prints one object a line."""
     from argosy.cli.connecting import connect, lost
-    from argosy.cli.narrate import live_line
+    from argosy.cli.narrate import Narrator
 
+    narrator = Narrator()
     with connect() as client:
         runs = client.runs
         if as_json and not follow:
@@ -144,11 +145,13 @@ def events(run_id: str, follow: bool, after: int, as_json: bool) -> None:
                 seen = event.version or seen
                 if as_json:
                     print_json_line(event.plain())
-                elif event.version is not None:
-                    click.echo(live_line(event))
+                else:
+                    narrator.tell(event)
         except KeyboardInterrupt:
             step(f"Detached: `argosy run events {run_id} --follow --after {seen}` goes on.")
             raise
+        finally:
+            narrator.end()
 
 
 @command.command("files")
