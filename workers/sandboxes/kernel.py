@@ -13,6 +13,8 @@ MS_REC = 0x4000
 MS_PRIVATE = 0x40000
 MS_NOSUID = 0x2
 MS_NODEV = 0x4
+PR_SET_PDEATHSIG = 1
+PR_GET_PDEATHSIG = 2
 
 # Numbers of setgroups, setresgid and setresuid. libc's functions of these names change all threads
 # of the process; the kernel's own change the calling one.
@@ -27,7 +29,11 @@ def acting_as(uid: int) -> Generator[None]:
     back and no capability, for exec sets the saved uid and clears the capabilities. This costs a
     hundredth of what a fork of a large process does, or a program that changes the uid in between.
     Do not await inside. Raises OSError.
+
+    The kernel forgets at any change of uid that the thread wanted to die with its parent; it is
+    told again.
     """
+    parent, last_wish = os.getppid(), _parent_death_signal()
     set_groups, set_gids, set_uids = CHANGE_IDENTITY[platform.machine()]
     groups, gids, uids = os.getgroups(), os.getresgid(), os.getresuid()
     try:
@@ -39,6 +45,16 @@ def acting_as(uid: int) -> Generator[None]:
         _call(set_uids, *uids)
         _call(set_gids, *gids)
         _call(set_groups, len(groups), (ctypes.c_uint32 * len(groups))(*groups))
+        if last_wish:
+            _check(_libc().prctl(PR_SET_PDEATHSIG, last_wish, 0, 0, 0), "prctl")
+            if os.getppid() != parent:  # it died before the kernel was told
+                os.kill(os.getpid(), last_wish)
+
+
+def _parent_death_signal() -> int:
+    number = ctypes.c_int()
+    _check(_libc().prctl(PR_GET_PDEATHSIG, ctypes.byref(number), 0, 0, 0), "prctl")
+    return number.value
 
 
 def _call(number: int, *arguments: object) -> None:
