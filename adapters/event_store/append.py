@@ -71,7 +71,7 @@ class Encoded(NamedTuple):
     data: bytes
 
 
-class Item(Struct, frozen=True, kw_only=True, eq=False):
+class Item(Struct, frozen=True, eq=False):
     """One caller's append, waiting for its batch. `answered` is set when the batch is committed."""
 
     changes: Sequence[Change]
@@ -97,14 +97,7 @@ def make_item(
             tag = event.tag()
             encoded.append(Encoded(event, tag, tag not in ENTRY_TYPES, encode(event)))
         events.append(encoded)
-    return Item(
-        changes=changes,
-        events=events,
-        meta=meta,
-        reservations=reservations,
-        answer=answer,
-        answered=answered,
-    )
+    return Item(changes, events, meta, reservations, answer, answered)
 
 
 class Facts(Protocol):
@@ -166,18 +159,24 @@ class Plan:
 
     def add(self, item: Item) -> None:
         """Accept an append, or note why it is refused."""
+        first, position = len(self.rows), self.position
+        heads: dict[str, Head] = {}
+        leases: list[Lease] = []
         try:
             if item.answer is not None:
                 self._check_answer(item.answer)
-            heads = self._changed(item)
-            names = self._reserved(item.reservations)
+            for change, events in zip(item.changes, item.events, strict=True):
+                self._change(change, events, item.meta, heads, leases)
+            names = self._reserved(item.reservations) if item.reservations else {}
         except ArgosyError as error:
+            del self.rows[first:], self.events[first:]
+            self.position = position
             self.refused.append(Refused(item, error))
             return
-        first = len(self.rows)
-        self._write(item)
-        self.heads.update(heads)
-        self.names.update(names)
+        self.heads |= heads
+        self.names |= names
+        for lease in leases:
+            self.leases[lease.stream] = lease
         if item.answer is not None:
             self.answers[item.answer.scope, item.answer.key] = item.answer
         self.accepted.append(Accepted(item, first, len(self.rows)))
@@ -187,25 +186,47 @@ class Plan:
         if key in self.answers or self._facts.is_answered(key):
             raise AlreadyAnswered(f"The command {answer.key} was done before.")
 
-    def _head(self, stream: str) -> Head:
-        head = self.heads.get(stream)
-        return self._facts.head(stream) if head is None else head
-
-    def _changed(self, item: Item) -> dict[str, Head]:
-        """Return where the item's streams stand after it; nothing of the plan changes yet."""
-        changed: dict[str, Head] = {}
-        for change, events in zip(item.changes, item.events, strict=True):
-            stream = change.stream
-            before = changed.get(stream) or self._head(stream)
-            _check_change(change, before)
-            after = Head(
-                before.version + len(events),
-                before.folding_version + sum(event.folds for event in events),
-                before.attempt if change.fence is None else change.fence,
+    def _change(
+        self,
+        change: Change,
+        events: Sequence[Encoded],
+        meta: Meta,
+        heads: dict[str, Head],
+        leases: list[Lease],
+    ) -> None:
+        """Add the rows of one change. `heads`, `leases`: what the item has changed so far."""
+        stream = change.stream
+        before = heads.get(stream) or self.heads.get(stream) or self._facts.head(stream)
+        _check_change(change, before)
+        version, folding_version, attempt = before
+        for event, type_, folds, data in events:
+            version += 1
+            position = None
+            if folds:
+                folding_version += 1
+                self.position = position = self.position + 1
+            row = (
+                stream,
+                version,
+                position,
+                meta.workspace_id,
+                type_,
+                SCHEMA_VERSION,
+                data,
+                self.at,
+                meta.actor,
+                meta.command_id,
+                meta.correlation_id,
+                meta.causation_id,
             )
-            if after != before:
-                changed[stream] = after
-        return changed
+            self.rows.append(row)
+            self.events.append(event)
+        if change.fence is not None:
+            attempt = change.fence
+        if events or attempt != before.attempt:
+            heads[stream] = Head(version, folding_version, attempt)
+        if change.lease is not None:
+            leases.append(_lease(stream, change.lease, attempt))
 
     def _reserved(self, reservations: Sequence[Reservation]) -> dict[Name, str]:
         names: dict[Name, str] = {}
@@ -219,41 +240,6 @@ class Plan:
             if wanted.id != held:
                 names[name] = wanted.id
         return names
-
-    def _write(self, item: Item) -> None:
-        meta, at, rows = item.meta, self.at, self.rows
-        moved: dict[str, Head] = {}
-        for change, events in zip(item.changes, item.events, strict=True):
-            stream = change.stream
-            version, folding, attempt = moved.get(stream) or self._head(stream)
-            for event, type_, folds, data in events:
-                version += 1
-                position = None
-                if folds:
-                    folding += 1
-                    self.position = position = self.position + 1
-                rows.append(
-                    (
-                        stream,
-                        version,
-                        position,
-                        meta.workspace_id,
-                        type_,
-                        SCHEMA_VERSION,
-                        data,
-                        at,
-                        meta.actor,
-                        meta.command_id,
-                        meta.correlation_id,
-                        meta.causation_id,
-                    )
-                )
-                self.events.append(event)
-            if change.fence is not None:
-                attempt = change.fence
-            moved[stream] = Head(version, folding, attempt)
-            if change.lease is not None:
-                self.leases[stream] = _lease(stream, change.lease, attempt)
 
     def answer(self, *, offset: int, position: int, on_commit: Callable[[Appended], None]) -> None:
         """Tell the callers, on their loop, after the commit.

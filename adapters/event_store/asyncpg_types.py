@@ -8,9 +8,15 @@ import asyncpg  # pyright: ignore[reportMissingTypeStubs]  # see above
 
 _asyncpg = cast("Any", asyncpg)
 
-# Refused by the server, or by the driver; OSError, TimeoutError are what a lost network raises.
+# Refused by the server.
 PostgresError: type[Exception] = _asyncpg.PostgresError
-InterfaceError: type[Exception] = _asyncpg.InterfaceError
+# Not even sent: the connection is gone, or the driver has lost track of it (which it does when the
+# server closes it with a word of its own), or the network failed or timed out.
+LOST: tuple[type[Exception], ...] = (
+    _asyncpg.InterfaceError,
+    _asyncpg.InternalClientError,
+    OSError,
+)
 
 type Values = Sequence[Any]
 """A row, or the values of a statement: whatever the columns hold."""

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 
-from adapters.event_store.asyncpg_types import InterfaceError, PostgresError, connect
+from adapters.event_store.asyncpg_types import LOST, PostgresError, connect
 from domain.errors import Unavailable
 
 # The newest revision in `migrations/versions`.
@@ -62,7 +62,7 @@ async def _migrate_postgres(url: str) -> None:
             await connection.close()
         if not _is_current(current or ""):
             await _upgrades().upgrade_postgres(url)
-    except (PostgresError, InterfaceError, OSError) as error:
+    except (PostgresError, *LOST) as error:
         raise Unavailable(f"The log's database cannot be opened: {error}") from error
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from adapters.event_store.append import Head, Item
 from adapters.event_store.asyncpg_types import (
+    LOST,
     Connection,
-    InterfaceError,
     Pool,
     PostgresError,
     connect,
@@ -58,14 +58,14 @@ class PostgresDatabase:
         try:
             async with self._pool.acquire() as connection, connection.transaction():
                 return await _run(connection, script)
-        except (PostgresError, InterfaceError, OSError) as error:
+        except (PostgresError, *LOST) as error:
             raise _refusal(error) from error
 
     async def fetch(self, text: str, values: Sequence[Any]) -> Rows:
         """Return the rows of one reading statement, as of one moment."""
         try:
             return await self._pool.fetch(for_postgres(text), *values)
-        except (PostgresError, InterfaceError, OSError) as error:
+        except (PostgresError, *LOST) as error:
             raise _refusal(error) from error
 
     async def close(self) -> None:
@@ -91,7 +91,7 @@ async def open_postgres(url: str, on_commit: OnCommit) -> PostgresDatabase:
             command_timeout=SECONDS,
             server_settings=_SETTINGS,
         )
-    except (PostgresError, InterfaceError, OSError) as error:
+    except (PostgresError, *LOST) as error:
         raise _refusal(error) from error
     return PostgresDatabase(pool, Appender(connect_appender, on_commit))
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from adapters.event_store.append import NEW, Head, Item, Key, Name, Plan
-from adapters.event_store.asyncpg_types import Connection, InterfaceError, PostgresError
+from adapters.event_store.asyncpg_types import LOST, Connection, PostgresError
 from adapters.event_store.backend import OnCommit
 from adapters.event_store.postgres_statements import write
 from adapters.event_store.scripts import for_postgres, now_us
@@ -107,7 +107,7 @@ class Appender:
         if self._connection is None or self._connection.is_closed():
             try:
                 self._connection = await self._connect()
-            except (PostgresError, InterfaceError) as error:
+            except (PostgresError, *LOST) as error:
                 raise ConnectionError(str(error)) from error
         return self._connection
 
@@ -136,7 +136,7 @@ class Appender:
     def _is_foreseeable(self, item: Item) -> bool:
         """Whether the statement alone would notice all that can be wrong with an append."""
         for change in item.changes:
-            if change.lease is not None or (not change.events and change.fence is None):
+            if change.lease is not None or not change.events:
                 return False
             if change.expected != 0 and change.stream not in self._known:
                 return False
@@ -256,7 +256,7 @@ async def _store(connection: Connection, plan: Plan, facts: _Locked) -> int:
 
 def is_outage(error: Exception) -> bool:
     """Whether it is the database's trouble, not one value's."""
-    if isinstance(error, OSError | TimeoutError | InterfaceError):
+    if isinstance(error, LOST):
         return True
     return isinstance(error, PostgresError) and (_sqlstate(error) or "")[:2] in _OUTAGES
 

@@ -46,7 +46,8 @@ sa.Index(
     postgresql_where=_folding,
 )
 
-# One row: held from the moment positions are given out until they are committed.
+# One row: held from the moment positions are given out until they are committed. On SQLite, which
+# has one writer at a time, a view of the events' last position: a page less to write each time.
 log_head = sa.Table(
     "log_head",
     metadata,

@@ -128,7 +128,7 @@ class Writer(threading.Thread):
         for item in items:
             plan.add(item)
         if plan.writes:
-            _insert(connection, plan, base)
+            _insert(connection, plan)
             execute("COMMIT")
         else:
             execute("ROLLBACK")
@@ -157,15 +157,13 @@ class Writer(threading.Thread):
             self._loop.call_soon_threadsafe(_succeed, call.answered, result)
 
 
-def _insert(connection: sqlite3.Connection, plan: Plan, base: int) -> None:
+def _insert(connection: sqlite3.Connection, plan: Plan) -> None:
     if len(plan.rows) == 1:
         connection.execute(_INSERT_EVENT, plan.rows[0])
     else:
         connection.executemany(_INSERT_EVENT, plan.rows)
     for stream, head in plan.heads.items():
         connection.execute(_MOVE_STREAM, (stream, *head))
-    if plan.position != base:
-        connection.execute("UPDATE log_head SET position = ?", (plan.position,))
     for name, id in plan.names.items():
         if id:
             set_name = (

@@ -60,11 +60,9 @@ async def open_transaction(url: str) -> AsyncGenerator[None]:
     values = "'agent-held', 1, 1, 'w1', 'agent.created', 1, {data}, 0, '', '', '', ''"
     data = b'{"type":"agent.created","agent_id":"h","workspace_id":"w1","name":"h"}'
     insert = f"INSERT INTO events ({columns}) VALUES ({values})"
-    take = "UPDATE log_head SET position = position + 1"
     if url.startswith("sqlite"):
         with closing(sqlite3.connect(sqlite_path(url), isolation_level=None)) as connection:
             connection.execute("BEGIN IMMEDIATE")
-            connection.execute(take)
             connection.execute(insert.format(data="?"), (data,))
             yield
             connection.execute("COMMIT")
@@ -72,7 +70,7 @@ async def open_transaction(url: str) -> AsyncGenerator[None]:
         other = await connect(url)
         try:
             async with other.transaction():
-                await other.execute(take)
+                await other.execute("UPDATE log_head SET position = position + 1")
                 await other.execute(insert.format(data="$1"), data)
                 yield
         finally:

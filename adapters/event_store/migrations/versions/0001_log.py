@@ -43,12 +43,7 @@ def upgrade() -> None:
         sqlite_where=folding,
         postgresql_where=folding,
     )
-    head = op.create_table(
-        "log_head",
-        sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("position", sa.BigInteger, nullable=False),
-    )
-    op.bulk_insert(head, [{"id": 1, "position": 0}])
+    _create_head()
     op.create_table(
         "streams",
         sa.Column("stream", sa.Text, primary_key=True),
@@ -59,6 +54,21 @@ def upgrade() -> None:
     )
     _create_names_and_answers()
     _create_work()
+
+
+def _create_head() -> None:
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute(
+            "CREATE VIEW log_head AS SELECT 1 AS id, coalesce(max(position), 0) AS position"
+            " FROM events WHERE position IS NOT NULL"
+        )
+        return
+    head = op.create_table(
+        "log_head",
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("position", sa.BigInteger, nullable=False),
+    )
+    op.bulk_insert(head, [{"id": 1, "position": 0}])
 
 
 def _create_names_and_answers() -> None:
