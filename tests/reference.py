@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 from adapters.settings import Settings
 from domain.decider import Event
 from domain.registry import ENTRIES, FOLDING
+from tests.errors_reference import errors_page
 
 REFERENCE = Path(__file__).resolve().parents[1] / "docs" / "reference"
 
@@ -54,7 +55,7 @@ def settings_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"events.md": events_page, "settings.md": settings_page}
+PAGES = {"errors.md": errors_page, "events.md": events_page, "settings.md": settings_page}
 
 
 def _event(event: type[Event]) -> list[str]:

@@ -1,0 +1,182 @@
+"""Bad input: a problem that names the field and what is allowed, and nothing half done."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.api.conftest import Api
+
+DEPLOYMENTS = "/v1/workspaces/default/deployments"
+GOOD: dict[str, Any] = {"name": "a", "source": {"files": {"agent.py": "print(1)"}}}
+
+
+def source(**files: str) -> dict[str, Any]:
+    return {"name": "a", "source": {"files": files}}
+
+
+def files(found: dict[str, Any]) -> dict[str, Any]:
+    return {"name": "a", "source": {"files": found}}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field", "says"),
+    [
+        (b"", 400, "body", "required"),
+        (b"{", 400, "body", "not JSON"),
+        (b"null", 400, "body", "object"),
+        (b'{"name":"\xff"}', 400, "body", "UTF-8"),
+        (b'{"name":"\\ud800"}', 400, "body", "not JSON"),
+        (b"[" * 100_000, 400, "body", "object"),
+        ({"name": 5}, 400, "name", "`str`"),
+        ({"source": {}}, 400, "source.files", "required"),
+        ({"image": "x"}, 400, "name", "required"),
+        ({**GOOD, "nope": 1}, 400, "nope", "name, source, image"),
+        ({**GOOD, "max_attempts": "2"}, 400, "max_attempts", "`int`"),
+        ({**GOOD, "max_attempts": 0}, 400, "max_attempts", ">= 1"),
+        ({**GOOD, "limits": {"memory": 5}}, 400, "limits.memory", "memory_mb"),
+        ({**GOOD, "limits": {"memory_mb": 1}}, 400, "limits.memory_mb", ">= 32"),
+        (files({"agent.py": 5}), 400, "source.files.agent.py", "`str`"),
+        ({**GOOD, "environment": {"A": None}}, 400, "environment.A", "`str`"),
+        ({**GOOD, "environment": {"1A": "x"}}, 422, "environment.1A", "letters"),
+        ({**GOOD, "environment": {"A": "x\0y"}}, 422, "environment.A", "NUL"),
+        ({**GOOD, "system_prompt": "x" * 200_000}, 422, "system_prompt", "100000"),
+        ({**GOOD, "name": "Not A Name"}, 422, "name", "lower-case"),
+        ({"name": "a"}, 422, "source", "image"),
+        ({**GOOD, "image": "x/y:1"}, 422, "image", "not both"),
+        (files({}), 422, "source.files", "at least one"),
+        (files({"/etc/passwd": ""}), 422, "source.files./etc/passwd", "absolute"),
+        (files({"../x.py": ""}), 422, "source.files.../x.py", "leaves the tree"),
+        (files({"a/../../x.py": ""}), 422, "source.files.a/../../x.py", "leaves"),
+        (files({"a\\b.py": ""}), 422, "source.files.a\\b.py", "backslash"),
+        (files({"a": "", "a/b.py": ""}), 422, "source.files.a/b.py", "folder"),
+        (files({"x.txt": ""}), 422, "source.files", "agent.py"),
+        (files({"x.py": "", "y.py": ""}), 422, "source.entry_point", "agent.py"),
+        ({"name": "a", "source": {"files": {"x.py": ""}, "entry_point": "y.py"}},
+         422, "source.entry_point", "x.py"),
+        (files({"agent.py": "a = 1\nb = (\n"}), 422, "source.files.agent.py", "line 2, column 5"),
+    ],
+)  # fmt: skip
+async def test_a_deploy_names_what_is_wrong(
+    api: Api, body: Any, status: int, field: str, says: str
+) -> None:
+    before = await api.services.store.head()
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+
+    answer = await api.ask("POST", DEPLOYMENTS, content=content)
+
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["field"] == field
+    assert says in problem["detail"]
+    assert {"type", "title", "status", "detail", "request_id"} <= set(problem)
+    assert answer.headers["x-request-id"] == problem["request_id"]
+    assert await api.services.store.head() == before
+
+
+async def test_a_syntax_error_says_where_for_programs(api: Api) -> None:
+    body = files({"agent.py": "print(1)", "src/tools.py": "x = 1\ndef f(:\n"})
+
+    problem = (await api.ask("POST", DEPLOYMENTS, json=body)).json()
+
+    assert (problem["file"], problem["line"], problem["column"]) == ("src/tools.py", 2, 7)
+
+
+async def test_syntax_newer_than_the_base_is_refused(api: Api) -> None:
+    body = files({"agent.py": "type X = int\n"})
+
+    answer = await api.ask("POST", DEPLOYMENTS, json=body)
+
+    assert answer.status_code == 422
+    assert answer.json()["file"] == "agent.py"
+
+
+async def test_ten_megabytes_are_too_large(api: Api) -> None:
+    before = await api.services.store.head()
+    body = json.dumps(files({"agent.py": "#" * 10_000_000})).encode()
+
+    async def in_chunks() -> Any:
+        for start in range(0, len(body), 65_536):
+            yield body[start : start + 65_536]
+
+    announced = await api.ask("POST", DEPLOYMENTS, content=body)
+    chunked = await api.ask("POST", DEPLOYMENTS, content=in_chunks())
+
+    for answer in (announced, chunked):
+        assert answer.status_code == 413
+        assert answer.json()["type"] == "/problems/too-large"
+        assert answer.json()["limit"] == 10_000_000
+    file = await api.ask("POST", DEPLOYMENTS, json=files({"agent.py": "#" * 6_000_000}))
+    assert file.status_code == 422
+    assert file.json()["field"] == "source.files.agent.py"
+    assert await api.services.store.head() == before
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "field"),
+    [
+        ("/v1/workspaces?limit=0", 400, "limit"),
+        ("/v1/workspaces?limit=201", 400, "limit"),
+        ("/v1/workspaces?limit=x", 400, "limit"),
+        ("/v1/workspaces?cursor=x", 422, "cursor"),
+        ("/v1/workspaces/default/runs?status=done", 422, "status"),
+        ("/v1/events?type=run.never", 422, "type"),
+        ("/v1/events?after=-1", 400, "after"),
+    ],
+)
+async def test_a_parameter_is_named(api: Api, path: str, status: int, field: str) -> None:
+    answer = await api.ask("GET", path)
+
+    assert answer.status_code == status, answer.text
+    assert answer.json()["field"] == field
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/runs/nothing",
+        "/v1/runs/%00",
+        "/v1/workspaces/%00",
+        "/v1/workspaces/%F0%9F%98%80",
+        "/v1/workspaces/default/agents/%00",
+        "/v1/workspaces/default/agents/..%2F..",
+        "/v1/workspaces/default/deployments/b%C3%BCcher",
+        "/v1/streams/run-%00",
+        "/v1/streams/nothing",
+        "/v1/streams/log_head",
+        "/nowhere",
+        "/v1",
+        "/",
+    ],
+)
+async def test_strange_names_are_not_found(api: Api, path: str) -> None:
+    answer = await api.ask("GET", path)
+
+    assert answer.status_code == 404
+    assert answer.json()["type"] == "/problems/not-found"
+
+
+async def test_last_event_id_is_a_number(api: Api) -> None:
+    await api.deploy()
+    run = await api.request_run()
+
+    answer = await api.ask("GET", f"/v1/runs/{run['id']}/events", headers={"Last-Event-ID": "-1"})
+
+    assert answer.status_code == 400
+
+
+async def test_a_method_that_a_path_does_not_know(api: Api) -> None:
+    answer = await api.ask("PATCH", "/v1/workspaces")
+
+    assert answer.status_code == 405
+    assert answer.json()["type"] == "/problems/method-not-allowed"
+    assert "GET" in answer.headers["allow"]
+
+
+async def test_request_ids_are_kept_if_they_can_be(api: Api) -> None:
+    kept = await api.ask("GET", "/healthz", headers={"X-Request-Id": "abc-123"})
+    made = await api.ask("GET", "/healthz", headers={"X-Request-Id": "a b\tc"})
+
+    assert kept.headers["x-request-id"] == "abc-123"
+    assert len(made.headers["x-request-id"]) == 36

@@ -1,0 +1,180 @@
+"""Deploying natively: what is made, what is kept, and what a repeated request does."""
+
+import asyncio
+
+from domain.agents import AGENT, Active
+from domain.catalog import DocumentApplied
+from tests.api.conftest import Api
+
+SOURCE = {"files": {"agent.py": "def handler(request):\n    return 'x'\n"}}
+PATH = "/v1/workspaces/default/deployments"
+
+
+async def test_a_source_that_needs_nothing_serves_at_once(api: Api) -> None:
+    before = await api.services.store.head()
+
+    answer = await api.ask("POST", PATH, json={"name": "echo", "source": SOURCE})
+
+    assert answer.status_code == 201
+    made = answer.json()
+    assert made["execution_mode"] == "INSTANT_RUNTIME"
+    assert made["build_required"] is False
+    assert made["build_id"] is None
+    assert made["deployment"]["status"] == "ready"
+    assert made["deployment"]["serving"] == 1
+    assert made["endpoint"].endswith("/v1/workspaces/default/deployments/echo/runs")
+    assert await api.new_types(before) == [
+        "agent.created",
+        "agent.version_drafted",
+        "agent.version_ready",
+        "deployment.created",
+        "deployment.revision_made",
+        "deployment.revision_ready",
+    ]
+    assert int(answer.headers["x-argosy-position"]) == before + 6
+
+
+async def test_requirements_ask_for_a_build(api: Api) -> None:
+    source = {"files": {"agent.py": "import six", "requirements.txt": "six==1.17\n"}}
+
+    made = (await api.ask("POST", PATH, json={"name": "echo", "source": source})).json()
+
+    assert made["execution_mode"] == "FAST_OVERLAY"
+    assert made["deployment"]["status"] == "building"
+    build = (await api.ask("GET", f"/v1/builds/{made['build_id']}")).json()
+    assert (build["status"], build["mode"]) == ("waiting", "FAST_OVERLAY")
+    assert build["agent_name"] == "echo"
+    listed = (await api.ask("GET", "/v1/workspaces/default/builds")).json()["items"]
+    assert listed == [build]
+    events = (await api.ask("GET", f"/v1/builds/{made['build_id']}/events")).json()
+    assert [each["type"] for each in events["items"]] == ["status"]
+
+
+async def test_the_files_are_kept_as_blobs(api: Api) -> None:
+    made = (await api.ask("POST", PATH, json={"name": "echo", "source": SOURCE})).json()
+
+    agent = (await api.ask("GET", f"/v1/agents/{made['agent_id']}")).json()
+
+    [version] = agent["versions"]
+    digest = version["definition"]["files"]["agent.py"]
+    assert await api.services.blobs.get(digest) == SOURCE["files"]["agent.py"].encode()
+
+
+async def test_the_same_deploy_again_makes_nothing(api: Api) -> None:
+    first = (await api.ask("POST", PATH, json={"name": "echo", "source": SOURCE})).json()
+    before = await api.services.store.head()
+
+    again = await api.ask("POST", PATH, json={"name": "echo", "source": SOURCE})
+
+    assert again.status_code == 201
+    assert again.json() == first
+    assert await api.new_types(before) == []
+
+
+async def test_another_source_is_another_version(api: Api) -> None:
+    await api.deploy()
+    other = {"files": {"agent.py": "print('other')"}}
+
+    made = (await api.ask("POST", PATH, json={"name": "echo", "source": other})).json()
+
+    assert (made["version"], made["revision"]) == (2, 2)
+    assert made["deployment"]["serving"] == 2
+    listed = (await api.ask("GET", "/v1/workspaces/default/agents")).json()["items"]
+    assert [(each["name"], each["latest_version"]) for each in listed] == [("echo", 2)]
+    shown = (await api.ask("GET", "/v1/workspaces/default/deployments/echo")).json()
+    by_id = (await api.ask("GET", f"/v1/deployments/{shown['id']}")).json()
+    assert shown == by_id == made["deployment"]
+    [row] = (await api.ask("GET", PATH)).json()["items"]
+    assert (row["id"], row["status"], row["serving"]) == (shown["id"], "ready", 2)
+    assert [each["revision"] for each in row["revisions"]] == [2]
+
+
+async def test_settings_alone_are_a_revision(api: Api) -> None:
+    await api.deploy()
+
+    made = await api.deploy(environment={"A": "b"}, limits={"seconds": 5}, max_attempts=3)
+
+    assert (made["version"], made["revision"]) == (1, 2)
+    settings = made["deployment"]["revisions"][1]["settings"]
+    assert settings["environment"] == {"A": "b"}
+    assert settings["limits"]["seconds"] == 5
+    assert settings["max_attempts"] == 3
+
+
+async def test_fifty_deploys_at_once_make_one_agent(api: Api) -> None:
+    body = {"name": "echo", "source": SOURCE}
+
+    answers = await asyncio.gather(*(api.ask("POST", PATH, json=body) for _ in range(50)))
+
+    assert {each.status_code for each in answers} == {201}
+    assert len({each.json()["agent_id"] for each in answers}) == 1
+    assert len((await api.ask("GET", "/v1/workspaces/default/agents")).json()["items"]) == 1
+
+
+async def test_an_idempotency_key_gives_the_answer_of_then(api: Api) -> None:
+    headers = {"Idempotency-Key": "once"}
+    body = {"name": "echo", "source": SOURCE}
+    first = await api.ask("POST", PATH, json=body, headers=headers)
+    await api.deploy(source={"files": {"agent.py": "print('newer')"}})
+    before = await api.services.store.head()
+
+    again = await api.ask("POST", PATH, json=body, headers=headers)
+    other = await api.ask("POST", PATH, json=body | {"max_attempts": 2}, headers=headers)
+    bad = await api.ask("POST", PATH, json=body, headers={"Idempotency-Key": "a b"})
+
+    assert (again.status_code, again.json()) == (first.status_code, first.json())
+    assert other.status_code == 409
+    assert other.json()["type"] == "/problems/idempotency-mismatch"
+    assert bad.status_code == 400
+    assert await api.new_types(before) == []
+
+
+async def test_twenty_requests_with_one_idempotency_key_do_it_once(api: Api) -> None:
+    await api.deploy()
+    path = f"{PATH}/echo/runs"
+    headers = {"Idempotency-Key": "once"}
+
+    answers = await asyncio.gather(
+        *(api.ask("POST", path, json={"message": "x"}, headers=headers) for _ in range(20))
+    )
+
+    assert {each.status_code for each in answers} == {202}
+    assert len({each.text for each in answers}) == 1
+
+
+async def test_an_image_is_recorded_and_not_run(api: Api) -> None:
+    made = (await api.ask("POST", PATH, json={"name": "img", "image": "ghcr.io/a/b:1"})).json()
+
+    assert made["execution_mode"] == "IMAGE"
+    assert made["build_required"] is False
+    assert made["build_profile"] == "none"
+
+
+async def test_a_deleted_agent_takes_its_deployment_along(api: Api) -> None:
+    made = await api.deploy()
+    before = await api.services.store.head()
+
+    deleted = await api.ask("DELETE", "/v1/workspaces/default/agents/echo")
+
+    assert deleted.status_code == 204
+    assert await api.new_types(before) == ["agent.archived", "deployment.archived"]
+    assert (await api.ask("GET", "/v1/workspaces/default/agents/echo")).status_code == 404
+    assert (await api.ask("GET", f"/v1/agents/{made['agent_id']}")).json()["status"] == "archived"
+    assert (await api.ask("GET", "/v1/workspaces/default/agents")).json()["items"] == []
+    again = await api.ask("DELETE", f"/v1/agents/{made['agent_id']}")
+    assert again.status_code == 204
+    missing = await api.ask("DELETE", "/v1/workspaces/default/agents/echo")
+    assert missing.status_code == 404
+    assert (await api.deploy())["version"] == 1
+
+
+async def test_a_deploy_stores_no_tools_natively(api: Api) -> None:
+    made = await api.deploy()
+
+    log = await api.services.store.read_all(after=0)
+
+    documents = [each.event for each in log if isinstance(each.event, DocumentApplied)]
+    assert {each.spec.__struct_config__.tag for each in documents} == {"api_key"}
+    head = await api.services.store.load(f"agent-{made['agent_id']}")
+    state = AGENT.fold(each.event for each in head.events)
+    assert isinstance(state, Active)
