@@ -5,6 +5,7 @@ A refusal names the file (and line and column) in `field` and `detail`, so that 
 
 import ast
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
@@ -19,12 +20,12 @@ MAX_PATH_LENGTH = 512
 # first; the rest is what other frameworks' templates call it).
 ENTRY_POINTS = ("agent.py", "main.py", "app.py", "handler.py", "src/agent.py", "src/main.py")
 
-_NAME = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def check_name(name: str, *, field: str) -> str:
     """Return a name usable as agent, deployment, workspace and tool name: a DNS label."""
-    if not _NAME.match(name):
+    if not _NAME.fullmatch(name):
         raise Invalid(
             f"{field} must be 1 to 63 lower-case letters, digits and hyphens, and start and end "
             f"with a letter or digit; got {name!r}.",
@@ -95,7 +96,7 @@ def check_syntax(
         if not path.endswith(".py"):
             continue
         try:
-            ast.parse(text, filename=path, feature_version=python)
+            _compile(path, text.removeprefix("\ufeff"), python)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             line = getattr(error, "lineno", None) or 1
             column = getattr(error, "offset", None) or 1
@@ -107,6 +108,13 @@ def check_syntax(
                 line=line,
                 column=column,
             ) from None
+
+
+def _compile(path: str, text: str, python: tuple[int, int]) -> None:
+    """Parse as the base's Python would, and compile: only that finds a stray `return`."""
+    with warnings.catch_warnings(action="ignore"):
+        tree = ast.parse(text, filename=path, feature_version=python)
+        compile(tree, path, "exec", dont_inherit=True)
 
 
 def _check_path(path: str, place: str) -> str:
