@@ -100,9 +100,9 @@ class Reader(Protocol):
 
     @property
     def text_bytes(self) -> int:
-        """UTF-8 bytes of text in all entries so far, each entry counting MIN_ENTRY_BYTES or more.
+        """UTF-8 bytes of text so far, whatever was told counting MIN_ENTRY_BYTES or more.
 
-        For the caller's Limits.output_kb.
+        For the caller's Limits.output_kb: it bounds the work as well as the entries.
         """
         ...
 

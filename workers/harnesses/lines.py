@@ -101,27 +101,39 @@ class Kept:
 
 
 class ChannelLines:
-    """Cuts a stream into lines of at most `limit` bytes, and counts the longer ones it drops."""
+    """Cuts a stream into lines of at most `limit` bytes; counts the longer and empty ones."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._pending = b""
+        self._pending = bytearray()
         self._is_dropping = False
         self._dropped = 0
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the lines that `data` completes."""
-        *lines, rest = (self._pending + data).split(b"\n")
-        if lines and self._is_dropping:
-            lines[0] = b""
-            self._is_dropping = False
-        if len(rest) > self._limit:
-            self._dropped += not self._is_dropping
-            self._is_dropping = True
-        self._pending = b"" if self._is_dropping else rest
-        kept = [line for line in lines if 0 < len(line) <= self._limit]
-        self._dropped += sum(len(line) > self._limit for line in lines)
+        first, end, rest = data.partition(b"\n")
+        if not end:
+            self._hold(first)
+            return []
+        self._hold(first)
+        was_dropping = self._is_dropping  # and is counted
+        lines = [b"" if was_dropping else bytes(self._pending)]
+        self._pending.clear()
+        self._is_dropping = False
+        *more, rest = rest.split(b"\n")
+        self._hold(rest)
+        kept = [line for line in (*lines, *more) if 0 < len(line) <= self._limit]
+        self._dropped += 1 + len(more) - len(kept) - was_dropping
         return kept
+
+    def _hold(self, data: bytes) -> None:
+        """Add to the line that is not complete, or begin to drop it."""
+        if not self._is_dropping and len(self._pending) + len(data) > self._limit:
+            self._is_dropping = True
+            self._dropped += 1
+            self._pending.clear()
+        if not self._is_dropping:
+            self._pending += data
 
     def take_dropped(self) -> int:
         """Return how many lines were dropped since this was last asked."""

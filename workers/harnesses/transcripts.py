@@ -33,6 +33,7 @@ from workers.harnesses.lines import (
 # Held of standard output before it is known what it is; the program says so first.
 MAX_EARLY_BYTES = 256 * 1024
 MAX_COMPLAINTS = 10
+MAX_NONSENSE = 1_000  # lines; after them the channel is not read any more
 MAX_DETAIL = 2_000
 MAX_EXTRA_BYTES = 64 * 1024
 
@@ -56,6 +57,7 @@ class TranscriptReader:
         self._failure = ""
         self._last_log = ""
         self._complaints = 0
+        self._nonsense = 0
         self._input_tokens = 0
         self._output_tokens = 0
         self._text_bytes = 0
@@ -67,11 +69,7 @@ class TranscriptReader:
     def feed(self, stream: Stream, data: bytes) -> list[RunEntry]:
         match stream:
             case "channel":
-                found: list[RunEntry] = []
-                for line in self._channel.feed(data):
-                    found += self._read(channels.read_line(line))
-                for _ in range(self._channel.take_dropped()):
-                    found += self._complain("a line that is too long")
+                found = self._heard(data)
             case "stdout" if self._stdout_says is None:
                 found = self._keep_early(data)
             case "stdout" | "stderr":
@@ -91,6 +89,21 @@ class TranscriptReader:
         if self._channel.finish():
             found += self._complain("half a line")
         return self._counted(found), self._result(code, signal, started=started)
+
+    def _heard(self, data: bytes) -> list[RunEntry]:
+        if self._nonsense > MAX_NONSENSE:
+            self._text_bytes += len(data)
+            return []
+        found: list[RunEntry] = []
+        for line in self._channel.feed(data):
+            read = self._read(channels.read_line(line))
+            found += read
+            if not read:  # it was work all the same
+                self._text_bytes += MIN_ENTRY_BYTES
+        if dropped := self._channel.take_dropped():
+            self._text_bytes += dropped * MIN_ENTRY_BYTES
+            found += self._complain("lines that are empty or too long", dropped)
+        return found
 
     def _keep_early(self, data: bytes) -> list[RunEntry]:
         """Hold standard output until the program has said, on the other pipe, what it is."""
@@ -180,8 +193,9 @@ class TranscriptReader:
         self._error = message
         return [entries.ErrorReported(message=message, traceback=traceback)]
 
-    def _complain(self, what: str) -> list[RunEntry]:
-        """Say in the log, a few times, that the agent's module was heard saying nonsense."""
+    def _complain(self, what: str, times: int = 1) -> list[RunEntry]:
+        """Say in the log, a few times, that the channel had what no module of ours writes."""
+        self._nonsense += times
         self._complaints += 1
         if self._complaints > MAX_COMPLAINTS:
             return []
@@ -189,9 +203,8 @@ class TranscriptReader:
         return [entries.LogWritten(stream="system", line=line)]
 
     def _counted(self, found: list[RunEntry]) -> list[RunEntry]:
-        found = joined(found) if len(found) > BURST_LINES else found
         self._text_bytes += sum(max(text_bytes(entry), MIN_ENTRY_BYTES) for entry in found)
-        return found
+        return joined(found) if len(found) > BURST_LINES else found
 
     def _result(self, code: int | None, signal: int | None, *, started: bool) -> Result:
         output = self._output()
