@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from argosy.cli import dev
 
 from tests.sdk import answers
 from tests.sdk.answers import BUILD_ID, RUN_ID
@@ -261,6 +262,19 @@ def test_no_command_shows_them_all(argosy: Cli) -> None:
     assert argosy().out == argosy("--help").out
     assert "deploy" in argosy().out
     assert argosy("--version").out.startswith("argosy ")
+
+
+def test_a_server_needs_its_checkout(
+    argosy: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The package on somebody's machine has no server in it."""
+    monkeypatch.setattr(dev, "__file__", str(tmp_path / "a" / "b" / "c" / "dev.py"))
+
+    done = argosy("dev")
+
+    assert done.code == 2
+    assert "uv run" in done.err
+    assert len(done.err.splitlines()) == 1
 
 
 def who(workspace: str | None = None) -> dict[str, str | None]:

@@ -228,9 +228,9 @@ class Supervisor:
 def greeting(url: str, key: str, directory: DataDirectory) -> list[str]:
     """Return what a person needs to know first."""
     checkout = Path(__file__).resolve().parents[2]
-    example = Path("examples/echo")
+    example, argosy = Path("examples/echo"), "uv run argosy"
     if os.environ.get("PWD", str(checkout)) != str(checkout):
-        example = checkout / example
+        example, argosy = checkout / example, "argosy"
     return [
         "",
         f"Argosy is ready at {url}",
@@ -239,8 +239,8 @@ def greeting(url: str, key: str, directory: DataDirectory) -> list[str]:
         f"  logs      {directory.logs}",
         "",
         "Deploy the example and talk to it, from another terminal in this folder:",
-        f"  uv run argosy deploy {example}",
-        '  uv run argosy invoke echo -m "hello" --follow',
+        f"  {argosy} deploy {example}",
+        f'  {argosy} invoke echo -m "hello" --follow',
         "",
         "Ctrl-C stops everything. What happens:",
     ]
