@@ -28,6 +28,8 @@ from projections.projection import (
 )
 from projections.reads import Page, ReadModels
 
+LAST_SECOND = 253_402_300_799  # of the year 9999, the last that a time can show
+
 
 class KeyRow(Struct, frozen=True, kw_only=True):
     """An API key in a list.
@@ -93,8 +95,12 @@ def _shown(key: ApiKey) -> dict[str, Any]:
         "role": key.role,
         "prefix": key.prefix,
         "last4": key.last4,
-        "expires_at": datetime.fromtimestamp(key.expires_at, UTC) if key.expires_at else None,
+        "expires_at": _expiry(key.expires_at),
     }
+
+
+def _expiry(seconds: float) -> datetime | None:
+    return datetime.fromtimestamp(min(seconds, LAST_SECOND), UTC) if seconds else None
 
 
 KEYS = Projection(

@@ -68,6 +68,17 @@ async def test_a_revoked_key_stays_in_the_list(
     assert (row.role, row.expires_at, row.status) == ("viewer", None, "revoked")
 
 
+async def test_a_key_may_expire_after_all_time(
+    store: Store, parts: Parts, reads: ReadModels
+) -> None:
+    await say(store, "api_key-k1", applied("k1", replace(KEY, expires_at=1e300)))
+    await built(parts, [KEYS])
+
+    [row] = (await list_keys(reads, "o")).items
+
+    assert row.expires_at == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+
 async def test_other_documents_are_not_keys(store: Store, parts: Parts, reads: ReadModels) -> None:
     tool = DocumentApplied(document_id="k1", scope="w", name="t", spec=Tool(base_url="http://t"))
     await say(store, "tool-k1", tool, DocumentArchived(document_id="k1"))

@@ -1,0 +1,118 @@
+"""Any commands in any order: refused or decided, never a crash, and never an impossible state."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain import agents, builds, catalog, deployments, runs, workspaces
+from domain.decider import Decider, Event
+from domain.errors import ArgosyError
+from domain.registry import FOLDING, decode, encode
+from tests.goldens import example
+
+numbers = st.integers(1, 3)
+
+# Any: one strategy for all deciders; each is given commands of its own.
+COMMANDS: dict[str, list[st.SearchStrategy[Any]]] = {
+    "workspace": [
+        st.builds(workspaces.CreateWorkspace),
+        st.builds(workspaces.ArchiveWorkspace),
+    ],
+    "agent": [
+        st.builds(agents.CreateAgent),
+        st.builds(agents.DraftAgentVersion),
+        st.builds(agents.ReadyAgentVersion, version=numbers),
+        st.builds(agents.FailAgentVersion, version=numbers),
+        st.builds(agents.ArchiveAgent),
+    ],
+    "build": [
+        st.builds(builds.RequestBuild),
+        st.builds(builds.ClaimBuild),
+        st.builds(builds.PlanBuild, plan=st.builds(builds.BuildPlanned, attempt=numbers)),
+        st.builds(builds.LoseBuild, attempt=numbers),
+        st.builds(builds.EndBuild, end=st.builds(builds.BuildEnded, attempt=numbers)),
+    ],
+    "deployment": [
+        st.builds(deployments.CreateDeployment),
+        st.builds(
+            deployments.MakeRevision,
+            settings=st.just(deployments.Settings()),
+            build_id=st.sampled_from(["", "b"]),
+        ),
+        st.builds(deployments.ReadyRevision, revision=numbers),
+        st.builds(deployments.FailRevision, revision=numbers),
+        st.builds(deployments.ArchiveDeployment),
+    ],
+    "run": [
+        st.builds(
+            runs.RequestRun,
+            request=st.builds(
+                runs.RunRequested, history=st.just([]), context=st.just({}), max_attempts=numbers
+            ),
+        ),
+        st.builds(runs.ClaimRun),
+        st.builds(runs.StartRun, attempt=numbers),
+        st.builds(runs.AnchorRun),
+        st.builds(runs.CancelRun),
+        st.builds(runs.LoseRun, attempt=numbers),
+        st.builds(runs.EndRun, end=st.builds(runs.RunEnded, attempt=numbers)),
+    ],
+    "tool": [
+        st.builds(
+            catalog.ApplyDocument,
+            spec=st.builds(catalog.Tool)
+            | st.builds(catalog.ApiKey, expires_at=st.floats(0, 1e300)),
+        ),
+        st.builds(catalog.ArchiveDocument),
+    ],
+}
+DECIDERS: list[Decider[Any, Any, Any]] = [
+    workspaces.WORKSPACE,
+    agents.AGENT,
+    builds.BUILD,
+    deployments.DEPLOYMENT,
+    runs.RUN,
+    catalog.TOOL,
+]
+
+
+@pytest.mark.parametrize("decider", DECIDERS, ids=lambda each: each.category)
+@given(data=st.data())
+def test_any_commands_in_any_order(decider: Decider[Any, Any, Any], data: st.DataObject) -> None:
+    """What is decided can be stored, read and folded; asking again after a refusal is the same."""
+    history: list[Event] = []
+    state = decider.initial
+    for command in data.draw(st.lists(st.one_of(COMMANDS[decider.category]), max_size=12)):
+        try:
+            events = decider.decide(command, state)
+        except ArgosyError as refusal:
+            with pytest.raises(type(refusal)):
+                decider.decide(command, state)
+            continue
+        for event in events:
+            assert decode(event.tag(), 1, encode(event)) == event
+        history += events
+        state = decider.fold(events, state)
+
+    assert decider.fold(history) == state
+
+
+@pytest.mark.parametrize("decider", DECIDERS, ids=lambda each: each.category)
+def test_folding_never_argues(decider: Decider[Any, Any, Any]) -> None:
+    """Before its stream has begun, an event of the category changes nothing and breaks nothing."""
+    prefix = "document" if decider.category == "tool" else decider.category
+    mine = [each for each in FOLDING if each.tag().startswith(f"{prefix}.")]
+    began = [
+        each for each in mine if decider.evolve(decider.initial, example(each)) != decider.initial
+    ]
+
+    assert len(mine) > 1
+    assert [each.tag() for each in began] == [mine[0].tag()]
+
+
+def test_every_folding_event_has_a_decider() -> None:
+    categories = {each.category for each in DECIDERS} | {"document"}
+
+    assert {each.tag().partition(".")[0] for each in FOLDING} <= categories
