@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -64,7 +64,7 @@ class Server:
             await connection.close()
 
 
-def start_server(settings: dict[str, str]) -> Iterator[Server]:
+def start_server(settings: dict[str, str]) -> Generator[Server]:
     """Start a server with settings of its own; skips where PostgreSQL is not installed."""
     found = _binaries()
     if found is None:
