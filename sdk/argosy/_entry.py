@@ -23,7 +23,7 @@ ONLY_AST = 0x400  # ast.PyCF_ONLY_AST
 # `agent = runagents.Agent()`, `handler = logging.StreamHandler()`.
 PROVIDERS = frozenset({"argosy", "logging", "runagents"})
 
-_BLOCKS = (_ast.If, _ast.Try, _ast.TryStar, _ast.With, _ast.For, _ast.While)
+_BLOCKS = (_ast.If, _ast.Try, _ast.TryStar, _ast.With, _ast.For, _ast.While, _ast.Match)
 _VALUES = (
     _ast.Constant,
     _ast.JoinedStr,
@@ -144,17 +144,25 @@ def _statements(body: "Sequence[_ast.stmt]") -> "Iterator[_ast.stmt]":
         if not isinstance(statement, _BLOCKS):
             yield statement
         elif not _is_main_guard(statement):
-            yield from _statements(statement.body)
-            yield from _statements(getattr(statement, "orelse", []))
-            yield from _statements(getattr(statement, "finalbody", []))
-            for handler in getattr(statement, "handlers", []):
-                yield from _statements(handler.body)
+            for name in ("body", "orelse", "finalbody"):
+                yield from _statements(getattr(statement, name, []))
+            for name in ("handlers", "cases"):
+                for each in getattr(statement, name, []):
+                    yield from _statements(each.body)
 
 
 def _is_main_guard(statement: _ast.stmt) -> bool:
-    if not isinstance(statement, _ast.If) or not isinstance(statement.test, _ast.Compare):
+    """Whether it is an `if` that compares `__name__` with `"__main__"`, alone or not."""
+    if not isinstance(statement, _ast.If):
         return False
-    sides = (statement.test.left, *statement.test.comparators)
+    test = statement.test
+    return any(map(_compares_main, test.values if isinstance(test, _ast.BoolOp) else [test]))
+
+
+def _compares_main(test: _ast.expr) -> bool:
+    if not isinstance(test, _ast.Compare):
+        return False
+    sides = (test.left, *test.comparators)
     names = {side.id for side in sides if isinstance(side, _ast.Name)}
     values = {side.value for side in sides if isinstance(side, _ast.Constant)}
     return names == {"__name__"} and values == {"__main__"}

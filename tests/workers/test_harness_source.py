@@ -139,6 +139,11 @@ HANDLERS = {
         "class Thing: pass\nagent = Thing()\nprint('hel', end='')\n"
         "if __name__ == '__main__':\n print('lo')"
     ),
+    "script with a main block among other things": (
+        "class Thing: pass\nagent = Thing()\n"
+        "if agent and '__main__' == __name__:\n agent = None\n print('hello')"
+    ),
+    "in a match": ("match 1:\n case 1:\n  def handler(message): return message\n case _:\n  pass"),
     "script starting another": (
         "import subprocess, sys\n"
         "subprocess.run([sys.executable, '-c', 'print(input())'], check=True)"
