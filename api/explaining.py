@@ -35,7 +35,7 @@ def explained(said: str, kind: Any, body: bytes) -> Malformed:
         return Malformed(f"The field {name!r} is required.", field=_dotted(path, name))
     if isinstance(found, inspect.LiteralType):
         return Malformed(
-            f"{what}: allowed are {', '.join(map(str, found.values))}.",
+            f"{what} in {_dotted(path)}: allowed are {', '.join(map(str, found.values))}.",
             field=_dotted(path),
             allowed=list(found.values),
         )

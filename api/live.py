@@ -184,10 +184,15 @@ class LiveHub:
         """How many streams somebody follows right now."""
         return len(self._topics)
 
+    def followers(self, stream: str) -> int:
+        """How many follow one stream."""
+        topic = self._topics.get(stream)
+        return len(topic.followers) if topic else 0
+
     async def run(self) -> None:
         """Take frames and hand them on, for ever."""
         async for frames in self._live.follow():
-            self._take(frames)
+            self.take(frames)
 
     def close(self) -> None:
         """End every follower, so that the server can stop; clients resume elsewhere."""
@@ -249,7 +254,8 @@ class LiveHub:
             if len(page) < PAGE_EVENTS:
                 return
 
-    def _take(self, frames: list[Frame]) -> None:
+    def take(self, frames: list[Frame]) -> None:
+        """Hand frames to the topics that somebody follows."""
         for stream, version, data in frames:
             topic = self._topics.get(stream)
             if topic is not None:

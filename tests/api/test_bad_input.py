@@ -3,8 +3,6 @@
 import json
 from typing import Any
 
-import pytest
-
 from tests.api.conftest import Api
 
 DEPLOYMENTS = "/v1/workspaces/default/deployments"
@@ -19,59 +17,61 @@ def files(found: dict[str, Any]) -> dict[str, Any]:
     return {"name": "a", "source": {"files": found}}
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "field", "says"),
-    [
-        (b"", 400, "body", "required"),
-        (b"{", 400, "body", "not JSON"),
-        (b"null", 400, "body", "object"),
-        (b'{"name":"\xff"}', 400, "body", "UTF-8"),
-        (b'{"name":"\\ud800"}', 400, "body", "not JSON"),
-        (b"[" * 100_000, 400, "body", "object"),
-        ({"name": 5}, 400, "name", "`str`"),
-        ({"source": {}}, 400, "source.files", "required"),
-        ({"image": "x"}, 400, "name", "required"),
-        ({**GOOD, "nope": 1}, 400, "nope", "name, source, image"),
-        ({**GOOD, "max_attempts": "2"}, 400, "max_attempts", "`int`"),
-        ({**GOOD, "max_attempts": 0}, 400, "max_attempts", ">= 1"),
-        ({**GOOD, "limits": {"memory": 5}}, 400, "limits.memory", "memory_mb"),
-        ({**GOOD, "limits": {"memory_mb": 1}}, 400, "limits.memory_mb", ">= 32"),
-        (files({"agent.py": 5}), 400, "source.files.agent.py", "`str`"),
-        ({**GOOD, "environment": {"A": None}}, 400, "environment.A", "`str`"),
-        ({**GOOD, "environment": {"1A": "x"}}, 422, "environment.1A", "letters"),
-        ({**GOOD, "environment": {"A": "x\0y"}}, 422, "environment.A", "NUL"),
-        ({**GOOD, "system_prompt": "x" * 200_000}, 422, "system_prompt", "100000"),
-        ({**GOOD, "name": "Not A Name"}, 422, "name", "lower-case"),
-        ({"name": "a"}, 422, "source", "image"),
-        ({**GOOD, "image": "x/y:1"}, 422, "image", "not both"),
-        (files({}), 422, "source.files", "at least one"),
-        (files({"/etc/passwd": ""}), 422, "source.files./etc/passwd", "absolute"),
-        (files({"../x.py": ""}), 422, "source.files.../x.py", "leaves the tree"),
-        (files({"a/../../x.py": ""}), 422, "source.files.a/../../x.py", "leaves"),
-        (files({"a\\b.py": ""}), 422, "source.files.a\\b.py", "backslash"),
-        (files({"a": "", "a/b.py": ""}), 422, "source.files.a/b.py", "folder"),
-        (files({"x.txt": ""}), 422, "source.files", "agent.py"),
-        (files({"x.py": "", "y.py": ""}), 422, "source.entry_point", "agent.py"),
-        ({"name": "a", "source": {"files": {"x.py": ""}, "entry_point": "y.py"}},
-         422, "source.entry_point", "x.py"),
-        (files({"agent.py": "a = 1\nb = (\n"}), 422, "source.files.agent.py", "line 2, column 5"),
-    ],
-)  # fmt: skip
-async def test_a_deploy_names_what_is_wrong(
-    api: Api, body: Any, status: int, field: str, says: str
-) -> None:
+BAD_DEPLOYS: list[tuple[Any, int, str, str]] = [
+    (b"", 400, "body", "required"),
+    (b"{", 400, "body", "not JSON"),
+    (b"null", 400, "body", "object"),
+    (b'{"name":"\xff"}', 400, "body", "UTF-8"),
+    (b'{"name":"\\ud800"}', 400, "body", "not JSON"),
+    (b"[" * 100_000, 400, "body", "object"),
+    ({"name": 5}, 400, "name", "`str`"),
+    ({"source": {}}, 400, "source.files", "required"),
+    ({"image": "x"}, 400, "name", "required"),
+    ({**GOOD, "nope": 1}, 400, "nope", "name, source, image"),
+    ({**GOOD, "max_attempts": "2"}, 400, "max_attempts", "`int`"),
+    ({**GOOD, "max_attempts": 0}, 400, "max_attempts", ">= 1"),
+    ({**GOOD, "limits": {"memory": 5}}, 400, "limits.memory", "memory_mb"),
+    ({**GOOD, "limits": {"memory_mb": 1}}, 400, "limits.memory_mb", ">= 32"),
+    (files({"agent.py": 5}), 400, "source.files.agent.py", "`str`"),
+    ({**GOOD, "environment": {"A": None}}, 400, "environment.A", "`str`"),
+    ({**GOOD, "environment": {"1A": "x"}}, 422, "environment.1A", "letters"),
+    ({**GOOD, "environment": {"A": "x\0y"}}, 422, "environment.A", "NUL"),
+    ({**GOOD, "system_prompt": "x" * 200_000}, 422, "system_prompt", "100000"),
+    ({**GOOD, "name": "Not A Name"}, 422, "name", "lower-case"),
+    ({"name": "a"}, 422, "source", "image"),
+    ({**GOOD, "image": "x/y:1"}, 422, "image", "not both"),
+    (files({}), 422, "source.files", "at least one"),
+    (files({"/etc/passwd": ""}), 422, "source.files./etc/passwd", "absolute"),
+    (files({"../x.py": ""}), 422, "source.files.../x.py", "leaves the tree"),
+    (files({"a/../../x.py": ""}), 422, "source.files.a/../../x.py", "leaves"),
+    (files({"a\\b.py": ""}), 422, "source.files.a\\b.py", "backslash"),
+    (files({"a": "", "a/b.py": ""}), 422, "source.files.a/b.py", "folder"),
+    (files({"x.txt": ""}), 422, "source.files", "agent.py"),
+    (files({"x.py": "", "y.py": ""}), 422, "source.entry_point", "agent.py"),
+    (
+        {"name": "a", "source": {"files": {"x.py": ""}, "entry_point": "y.py"}},
+        422,
+        "source.entry_point",
+        "x.py",
+    ),
+    (files({"agent.py": "a = 1\nb = (\n"}), 422, "source.files.agent.py", "line 2, column 5"),
+]
+
+
+async def test_a_deploy_names_what_is_wrong(api: Api) -> None:
     before = await api.services.store.head()
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    for body, status, field, says in BAD_DEPLOYS:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
 
-    answer = await api.ask("POST", DEPLOYMENTS, content=content)
+        answer = await api.ask("POST", DEPLOYMENTS, content=content)
 
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    problem = answer.json()
-    assert problem["field"] == field
-    assert says in problem["detail"]
-    assert {"type", "title", "status", "detail", "request_id"} <= set(problem)
-    assert answer.headers["x-request-id"] == problem["request_id"]
+        assert answer.status_code == status, (content[:200], answer.text)
+        assert answer.headers["content-type"] == "application/problem+json"
+        problem = answer.json()
+        assert problem["field"] == field, content[:200]
+        assert says in problem["detail"], content[:200]
+        assert {"type", "title", "status", "detail", "request_id"} <= set(problem)
+        assert answer.headers["x-request-id"] == problem["request_id"]
     assert await api.services.store.head() == before
 
 
@@ -113,48 +113,48 @@ async def test_ten_megabytes_are_too_large(api: Api) -> None:
     assert await api.services.store.head() == before
 
 
-@pytest.mark.parametrize(
-    ("path", "status", "field"),
-    [
-        ("/v1/workspaces?limit=0", 400, "limit"),
-        ("/v1/workspaces?limit=201", 400, "limit"),
-        ("/v1/workspaces?limit=x", 400, "limit"),
-        ("/v1/workspaces?cursor=x", 422, "cursor"),
-        ("/v1/workspaces/default/runs?status=done", 422, "status"),
-        ("/v1/events?type=run.never", 422, "type"),
-        ("/v1/events?after=-1", 400, "after"),
-    ],
-)
-async def test_a_parameter_is_named(api: Api, path: str, status: int, field: str) -> None:
-    answer = await api.ask("GET", path)
-
-    assert answer.status_code == status, answer.text
-    assert answer.json()["field"] == field
+BAD_PARAMETERS = [
+    ("/v1/workspaces?limit=0", 400, "limit"),
+    ("/v1/workspaces?limit=201", 400, "limit"),
+    ("/v1/workspaces?limit=x", 400, "limit"),
+    ("/v1/workspaces?cursor=x", 422, "cursor"),
+    ("/v1/workspaces/default/runs?status=done", 422, "status"),
+    ("/v1/events?type=run.never", 422, "type"),
+    ("/v1/events?after=-1", 400, "after"),
+]
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/v1/runs/nothing",
-        "/v1/runs/%00",
-        "/v1/workspaces/%00",
-        "/v1/workspaces/%F0%9F%98%80",
-        "/v1/workspaces/default/agents/%00",
-        "/v1/workspaces/default/agents/..%2F..",
-        "/v1/workspaces/default/deployments/b%C3%BCcher",
-        "/v1/streams/run-%00",
-        "/v1/streams/nothing",
-        "/v1/streams/log_head",
-        "/nowhere",
-        "/v1",
-        "/",
-    ],
-)
-async def test_strange_names_are_not_found(api: Api, path: str) -> None:
-    answer = await api.ask("GET", path)
+async def test_a_parameter_is_named(api: Api) -> None:
+    for path, status, field in BAD_PARAMETERS:
+        answer = await api.ask("GET", path)
 
-    assert answer.status_code == 404
-    assert answer.json()["type"] == "/problems/not-found"
+        assert answer.status_code == status, (path, answer.text)
+        assert answer.json()["field"] == field, path
+
+
+STRANGE_NAMES = [
+    "/v1/runs/nothing",
+    "/v1/runs/%00",
+    "/v1/workspaces/%00",
+    "/v1/workspaces/%F0%9F%98%80",
+    "/v1/workspaces/default/agents/%00",
+    "/v1/workspaces/default/agents/..%2F..",
+    "/v1/workspaces/default/deployments/b%C3%BCcher",
+    "/v1/streams/run-%00",
+    "/v1/streams/nothing",
+    "/v1/streams/log_head",
+    "/nowhere",
+    "/v1",
+    "/",
+]
+
+
+async def test_strange_names_are_not_found(api: Api) -> None:
+    for path in STRANGE_NAMES:
+        answer = await api.ask("GET", path)
+
+        assert answer.status_code == 404, (path, answer.text)
+        assert answer.json()["type"] == "/problems/not-found", path
 
 
 async def test_last_event_id_is_a_number(api: Api) -> None:
