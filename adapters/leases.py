@@ -1,7 +1,7 @@
 """Who works on what: the rows that appends take and drop, kept, offered and swept here."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from adapters.event_store.backend import Database
@@ -54,7 +54,6 @@ ON CONFLICT (role) DO UPDATE SET owner = excluded.owner, expires_at = excluded.e
 WHERE leaders.owner = excluded.owner OR leaders.expires_at <= now_us()
 RETURNING role
 """
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SqlLeases:
@@ -123,7 +122,7 @@ def _offer(jobs: Sequence[Job], follower: str, position: int) -> Script[list[Job
         after = job.after
         if after:
             rows = yield LAST_FOLDING, (after,)
-            if rows and Release(after) in jobs_for(recorded(rows[0])):
+            if rows and Release(after) in jobs_for(recorded(rows)[0]):
                 after = ""
         taken = yield _OFFER, (job.stream, job.id, wait, after)
         if taken and not after:
@@ -160,7 +159,7 @@ def _held(row: Sequence[Any]) -> Held:
         stream=stream,
         owner=owner,
         attempt=attempt,
-        expires_at=_EPOCH + timedelta(microseconds=expires_at),
+        expires_at=datetime.fromtimestamp(expires_at / 1_000_000, UTC),
         address=address,
         after=after,
     )

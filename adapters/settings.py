@@ -33,8 +33,6 @@ class Settings(Struct, frozen=True, kw_only=True):
     wheels; by default what uv's own variables (`UV_DEFAULT_INDEX`…) say, else PyPI.
     log_format: `json` for programs, `text` for people.
     log_level: what is logged: this and everything worse.
-    allow_unsandboxed: run agents without any isolation where no driver works. For a person's own
-    machine and own code only.
     """
 
     data: Path = Path(".argosy")
@@ -54,7 +52,6 @@ class Settings(Struct, frozen=True, kw_only=True):
     package_index: str = ""
     log_format: Literal["json", "text"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    allow_unsandboxed: bool = False
 
     def __repr__(self) -> str:
         """Show where things are kept, never a URL: those hold passwords."""

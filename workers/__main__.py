@@ -1,5 +1,7 @@
 """`python -m workers dispatch|reap|host|build`: one process of the kind that is named.
 
+`python -m workers check` says in one line what this machine walls agents off with, and ends.
+
 Each says `{"event": "ready", …}` on standard error when it works, and ends in order on SIGTERM or
 SIGINT: 0 if nothing went wrong.
 """
@@ -24,7 +26,7 @@ from workers.reaper import run_reaper
 from workers.rq_builds import work_builds
 from workers.sandboxes.cgroups import detect
 from workers.sandboxes.namespaces import Paths
-from workers.workshops import open_workshop, prepare_machine
+from workers.workshops import describe_machine, open_workshop, prepare_machine
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -34,7 +36,7 @@ type Loop = Callable[[Services, asyncio.Event], Awaitable[None]]
 def main() -> int:
     """Run one worker process; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m workers", description=__doc__)
-    parser.add_argument("kind", choices=["dispatch", "reap", "host", "build"])
+    parser.add_argument("kind", choices=["dispatch", "reap", "host", "build", "check"])
     kind = parser.parse_args().kind
     try:
         settings = read_settings()
@@ -47,6 +49,8 @@ def main() -> int:
             case "host":
                 paths = prepare_machine(settings)
                 serve(settings, kind, host_with(paths))
+            case "check":
+                sys.stdout.write(f"{describe_machine(settings, prepare_machine(settings))}\n")
             case _:
                 build(settings)
     except ArgosyError as refusal:

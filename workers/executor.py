@@ -3,11 +3,13 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 
 import structlog
 from msgspec.structs import replace
 
 from adapters.scratch import scratch_directory
+from adapters.settings import Settings
 from adapters.wiring import Services
 from domain.entries import LogWritten
 from domain.errors import Invalid, Unavailable
@@ -143,9 +145,8 @@ class Execution:
 
     async def _collect(self, sandbox: Sandbox, plan: Plan) -> tuple[list[RunFile], list[str]]:
         source: Mapping[str, str] = plan.source if plan.launch.copies_source else {}
-        scratch = self._services.settings.data / "results"
         try:
-            with scratch_directory(scratch) as into:
+            with scratch_directory(results_scratch(self._services.settings)) as into:
                 return await collect_files(sandbox, into, self._services.blobs, source)
         except Unavailable as error:  # the answer is worth more than the files
             log.warning("run.files_lost", run=self._claim.id, error=error.detail)
@@ -210,6 +211,11 @@ class Execution:
     def _reach(self, stage: str) -> None:
         """Note how many milliseconds after the claim a stage was done."""
         self._stages[stage] = round((time.monotonic() - self._claim.claimed_at) * 1000, 3)
+
+
+def results_scratch(settings: Settings) -> Path:
+    """Return where results wait between their sandbox and the blob store."""
+    return settings.data / "results"
 
 
 async def surely(work: Callable[[], Awaitable[None]]) -> None:

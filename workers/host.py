@@ -11,13 +11,14 @@ from typing import Any
 import structlog
 from structlog.contextvars import bound_contextvars
 
+from adapters.scratch import sweep_scratch
 from adapters.wiring import Services
 from domain.errors import ArgosyError, Conflict, NotFound, Unavailable
 from domain.ids import split_stream
 from domain.runs import RunCancelRequested, RunRequested
 from workers.claims import Claim, claim_run
 from workers.envelopes import new_owner
-from workers.executor import Execution, surely
+from workers.executor import Execution, results_scratch, surely
 from workers.heartbeats import Heartbeats
 from workers.losing import Loss, end_after_bug, lose, take_over
 from workers.plans import Workshop
@@ -209,6 +210,10 @@ class RunHost:
                 await asyncio.sleep(1.0)
 
     async def _sweep_orphans(self) -> None:
+        swept = await self._services.blobs.sweep() + await self._workshop.layers.sweep()
+        swept += await asyncio.to_thread(sweep_scratch, results_scratch(self._services.settings))
+        if swept:
+            log.info("scratch.swept", left_by_dead_workers=swept)
         while True:
             for name in await sweep_orphans(self._cgroups):
                 log.warning("sandbox.orphan_destroyed", sandbox=name)

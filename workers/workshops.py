@@ -24,6 +24,21 @@ def prepare_machine(settings: Settings) -> Paths:
     return prepare([settings.data.absolute()])
 
 
+def describe_machine(settings: Settings, paths: Paths) -> str:
+    """Return in one line what runs and builds are walled off with here, and where that ends.
+
+    Raises SandboxUnsupported where nothing can be run.
+    """
+    driver = _driver(settings, paths)
+    bases.find_base()
+    if driver.scope == "sandbox":
+        return f"{driver.name}; limits hold for a whole sandbox"
+    return (
+        f"{driver.name}; there are no control groups that this user may use, so memory is limited "
+        "for each process by itself, and cpu is not limited"
+    )
+
+
 def open_workshop(services: Services, paths: Paths) -> Workshop:
     """Return what runs are done with. Raises SandboxUnsupported where nothing can be run."""
     base = bases.find_base()

@@ -6,7 +6,7 @@ before it in the batch lead to; one that is refused leaves nothing behind and fa
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct
@@ -23,8 +23,6 @@ from domain.ports import (
     TakeLease,
 )
 from domain.registry import ENTRY_TYPES, SCHEMA_VERSION, encode
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 type Name = tuple[str, str, str]
 """A reservation's scope, kind and name."""
@@ -246,7 +244,7 @@ class Plan:
 
         offset: what has to be added to the plan's positions. position: the log's head now.
         """
-        at = EPOCH + timedelta(microseconds=self.at)
+        at = datetime.fromtimestamp(self.at / 1_000_000, UTC)
         for item, first, last in self.accepted:
             last_position = None
             recorded: list[Recorded[Any]] = []

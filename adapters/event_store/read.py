@@ -1,14 +1,15 @@
 """Reading the log: the statements, the same for both databases, and rows becoming events again."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-from adapters.event_store.append import EPOCH
 from adapters.event_store.scripts import Rows
 from domain.decider import Recorded
 from domain.ports import StreamHead
 from domain.registry import decode
+
+EPOCH = datetime.fromtimestamp(0, UTC)
 
 _COLUMNS = (
     "stream, version, position, workspace_id, type, schema_version, at, actor, command_id,"
@@ -53,9 +54,11 @@ def read_types(types: Sequence[str], before: int) -> str:
     )
 
 
-def recorded(row: Sequence[Any]) -> Recorded[Any]:
-    """Return the event of a row of `_COLUMNS`."""
-    (
+def recorded(rows: Rows) -> list[Recorded[Any]]:
+    """Return the events of rows of `_COLUMNS`."""
+    events: list[Recorded[Any]] = []
+    last_us, last = 0, EPOCH
+    for (
         stream,
         version,
         position,
@@ -68,22 +71,27 @@ def recorded(row: Sequence[Any]) -> Recorded[Any]:
         correlation_id,
         causation_id,
         data,
-    ) = row
-    return Recorded(
-        stream=stream,
-        version=version,
-        position=position,
-        workspace_id=workspace_id,
-        type=type_,
-        schema_version=schema_version,
-        at=EPOCH + timedelta(microseconds=at),
-        actor=actor,
-        command_id=command_id,
-        correlation_id=correlation_id,
-        causation_id=causation_id,
-        data=data,
-        event=decode(type_, schema_version, data),
-    )
+    ) in rows:
+        # What was committed together has one time.
+        if at != last_us:
+            last_us, last = at, datetime.fromtimestamp(at / 1_000_000, UTC)
+        event = Recorded(
+            stream=stream,
+            version=version,
+            position=position,
+            workspace_id=workspace_id,
+            type=type_,
+            schema_version=schema_version,
+            at=last,
+            actor=actor,
+            command_id=command_id,
+            correlation_id=correlation_id,
+            causation_id=causation_id,
+            data=data,
+            event=decode(type_, schema_version, data),
+        )
+        events.append(event)
+    return events
 
 
 def stream_head(rows: Rows) -> StreamHead:
@@ -92,7 +100,7 @@ def stream_head(rows: Rows) -> StreamHead:
         return StreamHead(events=[], folding_version=0, version=0, attempt=0)
     version, folding_version, attempt = rows[0][:3]
     # A stream of entries alone has one row, with nothing in the event's columns.
-    events = [recorded(row[3:]) for row in rows if row[3] is not None]
+    events = recorded([row[3:] for row in rows if row[3] is not None])
     return StreamHead(
         events=events, folding_version=folding_version, version=version, attempt=attempt
     )

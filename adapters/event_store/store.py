@@ -67,7 +67,7 @@ class Store:
         """Return one stream by version; backwards, `after` 0 means from its end."""
         text = read.READ_BACKWARDS if backwards else read.READ_FORWARDS
         rows = await self._database.fetch(text, (stream, after, limit))
-        return [read.recorded(row) for row in rows]
+        return read.recorded(rows)
 
     async def read_all(
         self, *, after: int, limit: int = 1000, types: Sequence[str] | None = None
@@ -119,7 +119,7 @@ class Store:
     async def _page(self, after: int, limit: int, types: Sequence[str] | None) -> Page:
         if types is None:
             rows = await self._database.fetch(read.READ_ALL, (after, limit))
-            page = [read.recorded(row) for row in rows]
+            page = read.recorded(rows)
             return page, rows[-1][2] if rows else after
         # The head comes first: all that it covers is visible, so what is not found is not there.
         head = await self.head()
@@ -128,7 +128,7 @@ class Store:
         values = (after, head, limit, *types)
         rows = await self._database.fetch(read.read_types(types, 3), values)
         reached = rows[-1][2] if len(rows) == limit else head
-        return [read.recorded(row) for row in rows], reached
+        return read.recorded(rows), reached
 
 
 async def open_store(url: str) -> Store:

@@ -90,28 +90,30 @@ class Supervisor:
         def ready() -> bool:
             return get(self._reached, self._port, "/readyz")[1].get("status") == "ok"
 
-        self._bootstrap()
+        self._once("bootstrap", ["api", "bootstrap"], "The workspace and the key cannot be made")
+        walls = self._once("check", ["workers", "check"], "No agent can be run here")
         self._wait(ready, READY_SECONDS, "the API")
         url = f"http://{self._shown(self._reached)}:{self._port}"
         self._directory.announce(url, self._key, WORKSPACE)
-        lines = greeting(url, self._key, self._directory)
-        self._teller.block(lines, what="ready", url=url, api_key=self._key)
+        lines = greeting(url, self._key, self._directory, walls)
+        self._teller.block(lines, what="ready", url=url, api_key=self._key, sandbox=walls)
         _, page = get(self._reached, self._port, "/v1/events?limit=1", self._key)
         after = page.get("position", 0)
         follower = Follower(self._reached, self._port, self._key, after, self._teller.event)
         follower.start()
         return follower
 
-    def _bootstrap(self) -> None:
-        """Make the workspace and the key, if they are not there."""
-        command = [sys.executable, "-m", "api", "bootstrap"]
-        child = self._child("bootstrap", command, once=True)
+    def _once(self, name: str, module: list[str], failing: str) -> str:
+        """Run a program to its end; returns the last line it printed. Raises Unavailable."""
+        child = self._child(name, [sys.executable, "-m", *module], once=True)
         child.start(self._environment())
-        self._wait(lambda: child.pid is None, READY_SECONDS, "the first key")
+        self._wait(lambda: child.pid is None, READY_SECONDS, f"the {name}")
         if child.code:
-            raise Unavailable(_gave_up("The workspace and the key cannot be made", child))
-        child.log.unlink()  # it says the key
+            raise Unavailable(_gave_up(failing, child))
+        said = child.last_lines(1)
+        child.log.unlink()  # the bootstrap's says the key
         self._children.remove(child)
+        return said[0] if said else ""
 
     def _watch(self, seconds: float | None) -> None:
         """Handle what happens in the next `seconds`. Raises Stopped."""
@@ -225,7 +227,7 @@ class Supervisor:
         return f"[{host}]" if ":" in host else host
 
 
-def greeting(url: str, key: str, directory: DataDirectory) -> list[str]:
+def greeting(url: str, key: str, directory: DataDirectory, walls: str) -> list[str]:
     """Return what a person needs to know first."""
     checkout = Path(__file__).resolve().parents[2]
     example, argosy = Path("examples/echo"), "uv run argosy"
@@ -237,6 +239,7 @@ def greeting(url: str, key: str, directory: DataDirectory) -> list[str]:
         f"  API key   {key}",
         f"  data      {directory.path}",
         f"  logs      {directory.logs}",
+        f"  sandbox   {walls}",
         "",
         "Deploy the example and talk to it, from another terminal in this folder:",
         f"  {argosy} deploy {example}",
