@@ -1,6 +1,5 @@
 """Build workers as processes: a build from its hint to what waits for it, and its lost workers."""
 
-import asyncio
 import socket
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from domain.handling import Unit
 from domain.merkle import Frontier, entry_leaf
 from tests.redis_server import RedisServer, empty
 from tests.workers.builds import make_wheel
-from tests.workers.worlds import World, eventually, processes, workshop
+from tests.workers.worlds import World, eventually, hosting, processes, tending, workshop
 
 USES_GREETING = {
     "agent.py": "import greeting\nprint(greeting.VERSION)\n",
@@ -70,7 +69,7 @@ async def test_a_build_makes_its_version_ready_and_lets_the_run_start(
     deployed = await world.deploy(USES_GREETING, requirements="greeting==1.0\n")
     run = await world.request()
     stream = f"build-{deployed.build_id}"
-    with processes(wheels, "dispatch", "reap", "host", "build"):
+    async with hosting(world), processes(wheels, "build"):
         (end,) = await world.until_all(stream, BuildEnded, 1)
         assert (end.how, end.detail) == ("succeeded", "")
         ended = await world.ended(run)
@@ -94,7 +93,7 @@ async def test_a_failed_build_fails_its_revision_and_the_run_that_waits(
 ) -> None:
     deployed = await world.deploy(requirements="no-such-package==1.0\n")
     run = await world.request()
-    with processes(wheels, "dispatch", "reap", "host", "build"):
+    async with hosting(world), processes(wheels, "build"):
         end = await world.ended(run)
     assert (end.how, end.reason) == ("failed", "build_failed")
     assert "no-such-package" in end.detail
@@ -106,16 +105,16 @@ async def test_a_build_whose_worker_is_killed_dies_with_it_and_is_taken_over(
 ) -> None:
     deployed = await world.deploy(USES_GREETING, requirements="greeting==1.0\n")
     stream = f"build-{deployed.build_id}"
-    with processes(silence, "dispatch", "reap", "build") as (_, _, worker):
+    async with tending(world), processes(silence, "build") as (worker,):
         await world.until_all(stream, BuildLogged, 1)
         await eventually(lambda: _some(children(worker.pid)))
         left = children(worker.pid)
         start = time.monotonic()
 
-        worker.kill()
+        await worker.kill()
 
         await eventually(lambda: _none(alive(left)), 5)
-        with processes(wheels, "build"):
+        async with processes(wheels, "build"):
             await world.until_all(stream, BuildRetried, 1)
             assert time.monotonic() - start < silence.lease_seconds + 2
             (end,) = await world.until_all(stream, BuildEnded, 1)
@@ -127,16 +126,16 @@ async def test_a_build_worker_that_stops_hands_its_build_back(
 ) -> None:
     deployed = await world.deploy(USES_GREETING, requirements="greeting==1.0\n")
     stream = f"build-{deployed.build_id}"
-    with processes(silence, "dispatch", "build") as (_, worker):
+    async with tending(world), processes(silence, "build") as (worker,):
         await world.until_all(stream, BuildLogged, 1)
         left = children(worker.pid)
 
-        assert worker.stop() == 0
+        assert await worker.stop() == 0
 
         (retried,) = await world.until_all(stream, BuildRetried, 1)
         assert "stopped" in retried.detail
         assert alive(left) == []
-        with processes(wheels, "build"):
+        async with processes(wheels, "build"):
             (end,) = await world.until_all(stream, BuildEnded, 1)
     assert (end.how, end.attempt) == ("succeeded", 2)
 
@@ -145,7 +144,7 @@ async def test_a_build_goes_on_when_redis_loses_everything(
     world: World, wheels: Settings, redis_server: RedisServer
 ) -> None:
     first = await world.deploy(USES_GREETING, requirements="greeting==1.0\n")
-    with processes(wheels, "dispatch", "reap", "build"):
+    async with tending(world), processes(wheels, "build"):
         await world.until_all(f"build-{first.build_id}", BuildClaimed, 1)
         with redis_server.client() as client:
             empty(client)
@@ -164,9 +163,8 @@ async def test_a_build_goes_on_when_redis_loses_everything(
 async def test_a_hint_that_comes_twice_builds_once(world: World, wheels: Settings) -> None:
     deployed = await world.deploy(USES_GREETING, requirements="greeting==1.0\n")
     stream = f"build-{deployed.build_id}"
-    with processes(wheels, "dispatch", "reap", "build", "build"):
+    async with tending(world), processes(wheels, "build", "build"):
         await world.until_all(stream, BuildEnded, 1)
-        await asyncio.sleep(0)
     history = await world.services.store.read(stream)
     assert sum(isinstance(each.event, BuildClaimed) for each in history) == 1
 

@@ -15,12 +15,20 @@ from domain.ids import new_id
 from domain.jobs import RUNS
 from domain.runs import RunClaimed, RunEnded, RunRetried, RunStarted
 from tests.redis_server import RedisServer, empty
-from tests.workers.worlds import Process, World, eventually, processes, workshop
+from tests.workers.worlds import (
+    Process,
+    World,
+    eventually,
+    hosting,
+    processes,
+    tending,
+    workshop,
+)
 
 LONG = {"agent.py": "import time\nprint('up', flush=True)\ntime.sleep(60)\n"}
 SILENT = {"agent.py": "import time\ntime.sleep(60)\n"}
-FIVE_SECONDS = {
-    "agent.py": "import time\nfor n in range(50): print(n, flush=True); time.sleep(0.1)\n"
+SOME_SECONDS = {
+    "agent.py": "import time\nfor n in range(25): print(n, flush=True); time.sleep(0.1)\n"
 }
 
 
@@ -47,7 +55,7 @@ def sandboxes_of(pid: int) -> list[str]:
 
 async def test_runs_of_several_hosts_all_end_well(world: World, settings: Settings) -> None:
     await world.deploy()
-    with processes(settings, "dispatch", "reap", "host", "host"):
+    async with tending(world), processes(settings, "host", "host"):
         runs = [await world.request(f"{n}") for n in range(30)]
 
         assert await outcomes(world, runs) == {"completed"}
@@ -60,9 +68,18 @@ async def test_runs_of_several_hosts_all_end_well(world: World, settings: Settin
     assert len(owners) == 2
 
 
+async def test_every_kind_of_worker_is_a_process(world: World, settings: Settings) -> None:
+    await world.deploy()
+    async with processes(settings, "dispatch", "reap", "host", "build") as started:
+        run = await world.request()
+        assert (await world.ended(run)).how == "completed"
+        assert [await each.stop() for each in started] == [0, 0, 0, 0]
+        assert not any("Traceback" in each.said() for each in started)
+
+
 async def test_a_run_is_claimed_within_milliseconds(world: World, settings: Settings) -> None:
     await world.deploy()
-    with processes(settings, "dispatch", "host"):
+    async with hosting(world):
         took: list[float] = []
         for _ in range(8):
             run = await world.request()
@@ -75,7 +92,7 @@ async def test_a_run_is_claimed_within_milliseconds(world: World, settings: Sett
 
 async def test_a_run_is_cancelled_at_once(world: World, settings: Settings) -> None:
     await world.deploy(LONG)
-    with processes(settings, "dispatch", "host"):
+    async with hosting(world):
         run = await world.request()
         await world.until(run, MessageSaid)
         start = time.monotonic()
@@ -91,7 +108,7 @@ async def test_a_run_is_cancelled_without_redis_too(
     world: World, settings: Settings, redis_server: RedisServer
 ) -> None:
     await world.deploy(LONG)
-    with processes(settings, "dispatch", "host"):
+    async with hosting(world):
         run = await world.request()
         await world.until(run, MessageSaid)
         redis_server.kill()
@@ -106,12 +123,12 @@ async def test_a_silent_run_whose_host_is_killed_is_taken_over(
     world: World, settings: Settings
 ) -> None:
     await world.deploy(SILENT)
-    with processes(settings, "dispatch", "reap", "host") as (_, _, host):
+    async with tending(world), processes(settings, "host") as (host,):
         run = await world.request()
         await world.until(run, RunStarted)
         start = time.monotonic()
-        host.kill()
-        with processes(settings, "host"):
+        await host.kill()
+        async with processes(settings, "host"):
             await world.until(run, RunRetried)
             assert time.monotonic() - start < settings.lease_seconds + 2
             assert len(await world.until_all(f"run-{run}", RunStarted, 2)) == 2
@@ -125,11 +142,11 @@ async def test_a_run_that_was_seen_ends_when_its_host_is_killed(
     world: World, settings: Settings
 ) -> None:
     await world.deploy(LONG)
-    with processes(settings, "dispatch", "reap", "host") as (_, _, host):
+    async with tending(world), processes(settings, "host") as (host,):
         run = await world.request()
         await world.until(run, MessageSaid)
         start = time.monotonic()
-        host.kill()
+        await host.kill()
 
         end = await world.ended(run)
 
@@ -142,11 +159,11 @@ async def test_a_host_that_stops_hands_back_what_it_cannot_finish(
     world: World, settings: Settings
 ) -> None:
     await world.deploy(SILENT)
-    with processes(settings, "dispatch", "host") as (_, host):
+    async with tending(world), processes(settings, "host") as (host,):
         run = await world.request()
         await world.until(run, RunStarted)
 
-        assert host.stop() == 0
+        assert await host.stop() == 0
 
         retried = await world.until(run, RunRetried)
         assert "stopped" in retried.detail
@@ -155,11 +172,11 @@ async def test_a_host_that_stops_hands_back_what_it_cannot_finish(
 
 async def test_a_host_that_stops_lets_short_runs_end(world: World, settings: Settings) -> None:
     await world.deploy({"agent.py": "import time\ntime.sleep(1.5)\nprint('done')\n"})
-    with processes(settings, "dispatch", "host") as (_, host):
+    async with tending(world), processes(settings, "host") as (host,):
         run = await world.request()
         await world.until(run, RunStarted)
 
-        assert host.stop() == 0
+        assert await host.stop() == 0
 
         assert (await world.ended(run)).how == "completed"
 
@@ -168,13 +185,13 @@ async def test_a_frozen_host_that_wakes_up_disturbs_nothing(
     world: World, settings: Settings
 ) -> None:
     """Fencing: it still believes that the run is its own."""
-    await world.deploy(FIVE_SECONDS, max_attempts=2)
-    with processes(settings, "dispatch", "reap", "host") as (_, _, host):
+    await world.deploy(SOME_SECONDS, max_attempts=2)
+    async with tending(world), processes(settings, "host") as (host,):
         run = await world.request()
         await world.until(run, MessageSaid)
         os.kill(host.pid, signal.SIGSTOP)
         try:
-            with processes(settings, "host"):
+            async with processes(settings, "host"):
                 await world.until(run, RunRetried)
                 await world.until_all(f"run-{run}", RunStarted, 2)
                 os.kill(host.pid, signal.SIGCONT)
@@ -191,16 +208,16 @@ async def test_a_frozen_host_that_wakes_up_disturbs_nothing(
         for each in history
         if isinstance(each.event, MessageSaid) and each.version > second.version
     ]
-    assert "".join(texts).split() == [str(n) for n in range(50)]
+    assert "".join(texts).split() == [str(n) for n in range(25)]
     assert end.entries == sum(each.position is None for each in history)
 
 
 async def test_runs_go_on_and_new_ones_start_when_redis_lost_everything(
     world: World, settings: Settings, redis_server: RedisServer
 ) -> None:
-    await world.deploy(FIVE_SECONDS)
+    await world.deploy(SOME_SECONDS)
     await world.deploy(name="quick")
-    with processes(settings, "dispatch", "reap", "host"):
+    async with hosting(world):
         run = await world.request()
         await world.until(run, MessageSaid)
         redis_server.kill()
@@ -220,14 +237,14 @@ async def test_a_run_requested_while_its_hint_is_lost_starts_within_seconds(
     world: World, settings: Settings, redis_server: RedisServer
 ) -> None:
     await world.deploy()
-    with processes(settings, "dispatch", "reap"):
+    async with tending(world):
         run = await world.request()
         with redis_server.client() as client:
             queue = open_rq_queue(RUNS, client)
             await eventually(lambda: _some(queue.get_job_ids()))
             empty(client)
         start = time.monotonic()
-        with processes(settings, "host"):
+        async with processes(settings, "host"):
             await world.until(run, RunStarted, 8)
             assert time.monotonic() - start < 8
             await world.ended(run)
@@ -240,17 +257,17 @@ async def test_a_host_without_slots_leaves_hints_to_others(
     await world.deploy(name="quick")
     full = Process("host", settings, ARGOSY_RUN_SLOTS="1")
     try:
-        full.ready()
-        with processes(settings, "dispatch", "reap"):
+        await full.ready()
+        async with tending(world):
             held = await world.request()
             await world.until(held, MessageSaid)
-            with processes(settings, "host"):
+            async with processes(settings, "host"):
                 run = await world.request(name="quick")
                 assert (await world.ended(run)).how == "completed"
             await world.cancel(held)
             await world.ended(held)
     finally:
-        full.stop()
+        await full.stop()
 
 
 async def test_a_host_that_cannot_reach_its_database_at_the_start_says_so(
@@ -266,7 +283,7 @@ async def test_an_unknown_run_is_nobodys_work(
     world: World, settings: Settings, redis_server: RedisServer
 ) -> None:
     await world.deploy()
-    with processes(settings, "dispatch", "host"):
+    async with hosting(world):
         with redis_server.client() as client:
             queue = open_rq_queue(RUNS, client)
             queue.enqueue("workers.jobs.host_run", args=(f"run-{new_id()}",))  # pyright: ignore[reportUnknownMemberType]

@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 
 import pytest
 from rq import Queue
@@ -17,30 +16,15 @@ from domain.jobs import RUNS
 from domain.ports import Change, Held
 from domain.runs import RunRetried
 from tests.redis_server import RedisServer, empty
-from tests.workers.worlds import World, eventually
+from tests.workers.worlds import World, eventually, tending
 from workers import reaper
 from workers.claims import claim_build, claim_run
-from workers.dispatcher import ROLE, run_dispatcher
+from workers.dispatcher import ROLE
 from workers.histories import read_history
 from workers.losing import Loss, end_after_bug, lose
-from workers.reaper import run_reaper, sweep
+from workers.reaper import sweep
 
 LEASE_SECONDS = 2.0
-
-
-@asynccontextmanager
-async def tending(world: World) -> AsyncGenerator[None]:
-    """A dispatcher and a reaper while the block lasts."""
-    stop = asyncio.Event()
-    tasks = [
-        asyncio.create_task(run_dispatcher(world.services, stop)),
-        asyncio.create_task(run_reaper(world.services, stop)),
-    ]
-    try:
-        yield
-    finally:
-        stop.set()
-        await asyncio.gather(*tasks)
 
 
 async def expired(world: World, stream: str) -> Held:

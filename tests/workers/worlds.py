@@ -30,7 +30,10 @@ from domain.requesting import NewRun, request_run
 from domain.runs import RUN, CancelRun, RunEnded
 from domain.sources import find_entry_point
 from tests.conftest import require
+from workers.dispatcher import run_dispatcher
+from workers.host import RunHost
 from workers.plans import Workshop
+from workers.reaper import run_reaper
 from workers.sandboxes.driver import SandboxUnsupported
 from workers.sandboxes.drivers import choose
 from workers.sandboxes.namespaces import Paths
@@ -164,6 +167,35 @@ async def open_world(settings: Settings) -> AsyncGenerator[World]:
         yield World(services)
 
 
+@asynccontextmanager
+async def tending(world: World) -> AsyncGenerator[None]:
+    """A dispatcher and a reaper in this process, while the block lasts."""
+    async with _running(
+        lambda stop: run_dispatcher(world.services, stop),
+        lambda stop: run_reaper(world.services, stop),
+    ):
+        yield
+
+
+@asynccontextmanager
+async def hosting(world: World) -> AsyncGenerator[None]:
+    """As `tending`, with a run host in this process."""
+    host = RunHost(world.services, workshop(world.services))
+    async with tending(world), _running(host.run):
+        yield
+
+
+@asynccontextmanager
+async def _running(*loops: Callable[[asyncio.Event], Awaitable[None]]) -> AsyncGenerator[None]:
+    stop = asyncio.Event()
+    tasks = [asyncio.ensure_future(loop(stop)) for loop in loops]
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.gather(*tasks)
+
+
 def workshop(services: Services) -> Workshop:
     """This machine's workshop; skips the test where there are no sandboxes."""
     try:
@@ -194,40 +226,39 @@ class Process:
             )
         self.pid = self.process.pid
 
-    def ready(self) -> None:
+    async def ready(self) -> None:
         """Return when it says that it is ready."""
         deadline = time.monotonic() + SECONDS
         while "ready" not in self.said():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"it did not become ready: {self.said()}")
-            time.sleep(0.01)
+            await asyncio.sleep(0.01)
 
     def said(self) -> str:
         """Return its log."""
         return self.log.read_text(errors="replace")
 
-    def kill(self) -> None:
+    async def kill(self) -> None:
         """End it with SIGKILL."""
-        self._end(signal.SIGKILL)
+        await self._end(signal.SIGKILL)
 
-    def stop(self) -> int:
+    async def stop(self) -> int:
         """End it in order; returns its exit code."""
-        return self._end(signal.SIGTERM)
+        return await self._end(signal.SIGTERM)
 
-    def _end(self, number: signal.Signals) -> int:
+    async def _end(self, number: signal.Signals) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(SECONDS)
+        return await asyncio.to_thread(self.process.wait, SECONDS)
 
 
-@contextmanager
-def processes(settings: Settings, *kinds: str) -> Generator[list[Process]]:
+@asynccontextmanager
+async def processes(settings: Settings, *kinds: str) -> AsyncGenerator[list[Process]]:
     """Start processes and wait until they are ready; whatever is left of them is ended."""
     started = [Process(kind, settings) for kind in kinds]
     try:
         for each in started:
-            each.ready()
+            await each.ready()
         yield started
     finally:
-        for each in started:
-            each.stop()
+        await asyncio.gather(*(each.stop() for each in started))
