@@ -9,6 +9,7 @@ from rq.exceptions import DuplicateJobError
 from rq.serializers import JSONSerializer
 
 from adapters.connections import DOWN
+from adapters.live_streams import Weather
 from domain.errors import Unavailable
 from domain.jobs import BUILDS, RUNS, Job
 
@@ -27,6 +28,7 @@ class RqQueue:
 
     def __init__(self, connection: redis.Redis) -> None:
         self._connection = connection
+        self._weather = Weather("queue")
 
     async def enqueue(self, jobs: Sequence[Job]) -> None:
         """Tell the workers; a job id that is already queued is not queued twice.
@@ -47,7 +49,9 @@ class RqQueue:
             for job in jobs:
                 self._enqueue_one(job)
         except DOWN as error:
+            self._weather.broke(error)
             raise Unavailable(f"The job queue cannot be reached: {error}") from error
+        self._weather.fine()
 
     def _enqueue_one(self, job: Job) -> None:
         queue = open_rq_queue(job.queue, self._connection)

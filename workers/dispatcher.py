@@ -87,7 +87,7 @@ async def tell(services: Services, jobs: Sequence[Job]) -> None:
     try:
         await services.queue.enqueue(jobs)
     except Unavailable as error:
-        log.warning("queue.not_told", jobs=len(jobs), error=error.detail)
+        log.debug("queue.not_told", jobs=len(jobs), error=error.detail)
         return
     for job in jobs:
         category, id = split_stream(job.stream)
