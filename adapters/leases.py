@@ -17,9 +17,10 @@ _HELD = "stream, owner, attempt, expires_at, address, waits_for"
 # What is held, or was offered for the same fact before, stays as it is.
 _OFFER = """
 INSERT INTO leases (stream, job_id, owner, attempt, expires_at, address, waits_for)
-VALUES ($1, $2, '', 0, now_us() + $3, '', $4)
+VALUES ($1, $2, '', $3, now_us() + $4, '', $5)
 ON CONFLICT (stream) DO UPDATE SET job_id = excluded.job_id, owner = '',
-    expires_at = excluded.expires_at, address = '', waits_for = excluded.waits_for
+    attempt = excluded.attempt, expires_at = excluded.expires_at, address = '',
+    waits_for = excluded.waits_for
 WHERE leases.job_id <> excluded.job_id AND (leases.owner = '' OR leases.expires_at <= now_us())
 RETURNING stream
 """
@@ -124,11 +125,20 @@ def _offer(jobs: Sequence[Job], follower: str, position: int) -> Script[list[Job
             rows = yield LAST_FOLDING, (after,)
             if rows and Release(after) in jobs_for(recorded(rows)[0]):
                 after = ""
-        taken = yield _OFFER, (job.stream, job.id, wait, after)
+        taken = yield _OFFER, (job.stream, job.id, _attempts_before(job), wait, after)
         if taken and not after:
             enqueue.add(job)
     yield _ADVANCE, (follower, position)
     return [job for job in jobs if job in enqueue]
+
+
+def _attempts_before(job: Job) -> int:
+    """Return how many attempts the stream had when this one was asked for: its id counts them.
+
+    So the row of unclaimed work says which job it is, whether or not the lost one left a row.
+    """
+    _, _, number = job.id.rpartition("-")
+    return int(number) - 1 if number.isdecimal() else 0
 
 
 def _release(stream: str, follower: str, position: int) -> Script[list[Held]]:

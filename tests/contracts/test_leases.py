@@ -87,8 +87,17 @@ async def test_a_retry_replaces_the_job_of_the_attempt_that_was_lost(store: Stor
 
     held = await store.leases.held("run-r1")
     assert held is not None
-    assert held.owner == ""
+    assert (held.owner, held.attempt) == ("", 1)
     assert await store.leases.expired() == []
+
+
+async def test_a_retry_is_counted_although_the_lost_attempt_left_no_row(store: Store) -> None:
+    """Whoever enqueues unclaimed work again makes the same job of it as the dispatcher did."""
+    await offer(store, Job("runs", "run-r1-3", "run-r1"))
+
+    held = await store.leases.held("run-r1")
+    assert held is not None
+    assert (held.owner, held.attempt) == ("", 2)
 
 
 async def test_how_far_a_follower_has_read_is_kept_and_never_goes_back(store: Store) -> None:
