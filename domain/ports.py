@@ -163,7 +163,11 @@ class EventStore(Protocol):
 
 
 class Held(Struct, frozen=True, kw_only=True):
-    """A row of `leases`: work on one stream. `owner` empty: asked for, and not claimed yet."""
+    """A row of `leases`: work on one stream.
+
+    owner: empty when the work was asked for, and not claimed yet.
+    attempt: the owner's; of unclaimed work, how many attempts there were before.
+    """
 
     stream: str
     owner: str
