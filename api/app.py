@@ -39,6 +39,7 @@ NATIVE = (
     runs.follow_run,
     runs.list_files,
     runs.download_file,
+    runs.read_output,
     events.read_log,
     streams.Streams,
 )

@@ -1,6 +1,6 @@
 """A run as clients see it, from its stream or from a list's row."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -29,7 +29,9 @@ class Run(Struct, frozen=True, kw_only=True):
 
     status: `waiting` until the agent's program runs.
     reason: why it did not complete, from a closed set; `detail` in words.
-    output: cut at 64 KiB. exit_code: of the agent's program, null where it has none.
+    output: cut at 64 KiB; `output_digest` is then the whole one's, which /output answers with.
+    extra: what the agent returned beside its answer. Lists leave it and the digest out.
+    exit_code: of the agent's program, null where it has none.
     version: its stream's.
     """
 
@@ -45,6 +47,8 @@ class Run(Struct, frozen=True, kw_only=True):
     detail: str
     message: str
     output: str
+    output_digest: str
+    extra: dict[str, Any]
     exit_code: int | None
     files: list[RunFile]
     usage: UsageShown
@@ -82,6 +86,8 @@ def shown(found: Folded[runs.Run]) -> Run:
         detail=end.detail if end else "",
         message=request.message,
         output=end.output if end else "",
+        output_digest=end.output_digest if end else "",
+        extra=end.extra if end else {},
         exit_code=end.exit_code if end else None,
         files=end.files if end else [],
         usage=_usage(end.usage if end else runs.Usage()),
@@ -108,6 +114,8 @@ def listed_run(row: RunRow) -> Run:
         detail=row.detail,
         message=row.message,
         output=row.output,
+        output_digest="",
+        extra={},
         exit_code=row.exit_code,
         files=[],
         usage=_usage(row.usage),

@@ -9,8 +9,8 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.response import Stream
 from msgspec import Meta, Struct
 
-from api.calls import Call, positioned
-from api.folding import Folded, fold, missing
+from api.calls import Call, Outcome, positioned
+from api.folding import Folded, fold, folded, missing
 from api.following import After, EventLimit, LastEventId, live_events, resume_after
 from api.paging import Cursor, Limit, Listed, listed
 from api.run_views import Run, listed_run, shown
@@ -81,9 +81,12 @@ async def create_run(
         user_id=check_text(data.user_id, "user_id"),
         conversation_id=check_text(data.conversation_id, "conversation_id"),
     )
-    made, position = await request_once(call, wanted)
-    found = await fold(call.store, RUN, made.run_id, events=made.events)
-    return positioned(shown(found), position, 202)
+    made = await request_once(call, wanted)
+    if made.recorded:
+        found = folded(RUN, made.facts.run_id, made.recorded)
+    else:
+        found = await fold(call.store, RUN, made.facts.run_id, events=made.facts.events)
+    return positioned(shown(found), made.position, 202)
 
 
 @get(
@@ -145,13 +148,14 @@ async def cancel_run(
         await unit.decide(RUN, run_id, CancelRun(run_id=run_id, detail=detail))
         return RunMade(run_id, await unit.length(RUN.category, run_id))
 
-    made, position = await call.once(
+    made = await call.once(
         work,
         RunMade,
         workspace_id=found.state.request.workspace_id,
         key=stream_name(RUN.category, run_id),
     )
-    return positioned(shown(await fold(call.store, RUN, run_id, events=made.events)), position, 202)
+    found = await fold(call.store, RUN, run_id, events=made.facts.events)
+    return positioned(shown(found), made.position, 202)
 
 
 @get("/runs/{run_id:str}/events", operation_id="FollowRun", opt={"needs": "read"}, tags=["Runs"])
@@ -168,6 +172,25 @@ async def follow_run(
     await visible_run(call, run_id)
     after = resume_after(after, last_event_id)
     return await live_events(call, request, stream_name(RUN.category, run_id), after, limit)
+
+
+@get(
+    "/runs/{run_id:str}/output",
+    operation_id="ReadRunOutput",
+    opt={"needs": "read"},
+    tags=["Runs"],
+    media_type="text/plain",
+)
+async def read_output(run_id: FromPath[str], call: NamedDependency[Call]) -> Response[bytes]:
+    """Read the whole output, of which the run shows 64 KiB. Empty before its end."""
+    state = (await visible_run(call, run_id)).state
+    end = state.end if isinstance(state, runs.Ended) else None
+    if end and end.output_digest:
+        whole = await call.services.blobs.get(end.output_digest)
+    else:
+        whole = end.output.encode() if end else b""
+    headers = {"Content-Security-Policy": "sandbox", "X-Content-Type-Options": "nosniff"}
+    return Response(whole, media_type="text/plain; charset=utf-8", headers=headers)
 
 
 @get("/runs/{run_id:str}/files", operation_id="ListRunFiles", opt={"needs": "read"}, tags=["Runs"])
@@ -206,11 +229,12 @@ async def download_file(
     raise missing("file", path)
 
 
-async def request_once(call: Call, wanted: NewRun) -> tuple[RunMade, int]:
-    """Request a run, once per idempotency key; returns it and the log's position."""
+async def request_once(call: Call, wanted: NewRun) -> Outcome[RunMade]:
+    """Request a run, once per idempotency key."""
     run_id = new_id()
 
     async def work(unit: Unit) -> RunMade:
+        unit.begin(RUN.category, run_id)
         await request_run(unit, wanted, run_id)
         return RunMade(run_id, 1)
 

@@ -119,6 +119,7 @@ class RunRetried(Event, tag="run.retried"):
 class RunEnded(Event, tag="run.ended"):
     """How it ended. `output` is cut at 64 KiB; the whole is then the blob `output_digest`.
 
+    extra: what the agent returned beside its answer, at most 64 KiB of JSON.
     entries, entries_root: the transcript's length over all attempts, and its Merkle root (hex).
     """
 
@@ -130,6 +131,7 @@ class RunEnded(Event, tag="run.ended"):
     exit_code: int | None = None
     output: str = ""
     output_digest: str = ""
+    extra: dict[str, Any] = {}
     files: list[RunFile] = []
     usage: Usage = Usage()
     entries: int = 0

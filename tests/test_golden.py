@@ -9,20 +9,20 @@ import pytest
 
 from domain.decider import Event
 from domain.registry import SCHEMA_VERSION, TYPES, Unknown, decode, encode
-from tests.goldens import FOLDER, golden_path
+from tests.goldens import FOLDER, SUMS, golden_path
 
 FILES = sorted(FOLDER.glob("*.json"))
 
 # What the files were when they were made. A line may be added here, never changed or removed.
 SEALED = {
     name: digest
-    for digest, name in (line.split() for line in (FOLDER / "SHA256SUMS").read_text().splitlines())
+    for digest, name in (line.split() for line in SUMS.read_text().splitlines())
 }
 
 
 def tag_and_version(path: Path) -> tuple[str, int]:
     """`run.ended.v1.json`, and `agent.version_drafted.v1.image.json` for another shape of it."""
-    found = re.fullmatch(r"(.+)\.v(\d+)(\.[a-z]+)?\.json", path.name)
+    found = re.fullmatch(r"(.+)\.v(\d+)(\.[a-z_]+)?\.json", path.name)
     assert found, path.name
     return found[1], int(found[2])
 

@@ -199,6 +199,7 @@ class Execution:
             attempt=self._claim.attempt,
             exit_code=end.code if end else None,
             output=output,
+            extra=dict(result.extra) if result else {},
             usage=Usage(
                 seconds=round(seconds, 6),
                 cpu_seconds=(end and end.cpu_seconds) or 0.0,

@@ -172,7 +172,11 @@ ENDED = frozenset({"completed", "failed", "cancelled"})
 
 
 class Run(Struct, frozen=True, kw_only=True):
-    """A run. `reason` and `detail` say why it failed; `version` is its stream's."""
+    """A run. `reason` and `detail` say why it failed; `version` is its stream's.
+
+    output: cut at 64 KiB if there is an `output_digest`; `runs.whole` reads the rest.
+    extra: what the agent returned beside its answer.
+    """
 
     id: str
     workspace_id: str
@@ -186,6 +190,8 @@ class Run(Struct, frozen=True, kw_only=True):
     detail: str = ""
     message: str = ""
     output: str = ""
+    output_digest: str = ""
+    extra: dict[str, Any] = {}
     exit_code: int | None = None
     files: list[RunFile] = []
     usage: Usage = field(default_factory=Usage)

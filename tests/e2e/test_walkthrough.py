@@ -162,3 +162,15 @@ def test_workspaces_and_keys_are_managed(dev: DevServer) -> None:
     assert httpx.get(f"{dev.url}/v1/workspaces", headers=viewer).status_code == 200
     dev.argosy("key", "revoke", made["id"])
     assert httpx.get(f"{dev.url}/v1/workspaces", headers=viewer).status_code == 401
+
+
+def test_what_an_agent_returns_is_kept_whole(dev: DevServer, tmp_path: Path) -> None:
+    source = "def handler(request):\n    return {'response': 'a' * 200_000, 'score': 0.5}\n"
+    deploy(dev, tmp_path / "long", agent_py=source)
+
+    run = dev.argosy("invoke", "long", "-m", "x", "--json").json
+
+    assert run["output"] == "a" * 200_000
+    assert run["extra"] == {"score": 0.5}
+    shown = dev.argosy("run", "show", run["id"], "--json").json
+    assert len(shown["output"]) == 64 * 1024

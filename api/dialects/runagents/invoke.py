@@ -41,7 +41,7 @@ async def invoke_agent(
         user_id=check_text(body.user_id, "user_id"),
         conversation_id=check_text(body.conversation_id, "conversation_id"),
     )
-    made, _ = await request_once(call, wanted)
+    made = (await request_once(call, wanted)).facts
     await call.shared.hub.wait(stream_name(RUN.category, made.run_id), WAIT_SECONDS)
     found = await fold(call.store, RUN, made.run_id)
     answer = {"run_id": made.run_id, "request_id": call.request_id}
@@ -58,6 +58,7 @@ async def invoke_agent(
 
 def _completed(end: runs.RunEnded) -> dict[str, Any]:
     return {
+        **end.extra,  # what a handler returns beside its answer is passed through (contract §5)
         "response": end.output,
         "model": "",
         "usage": {

@@ -50,7 +50,7 @@ def command(
         try:
             if follow:
                 _watch(client, run.id, to_stderr=as_json)
-                run = client.runs.get(run.id)
+                run = client.runs.whole(client.runs.get(run.id))
             else:
                 run = client.runs.wait(run.id)
         except KeyboardInterrupt:

@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from argosy.following import Lost, follow_live
 from argosy.models import LiveEvent, Page, Run, RunFile
@@ -101,10 +102,18 @@ class Runs:
     def wait(self, run_id: str, *, timeout: float | None = None) -> Run:
         """Return it when it has ended. Raises StillGoing after `timeout` seconds."""
         if timeout is not None:
-            return poll(lambda: self.get(run_id), lambda run: run.ended, timeout, f"Run {run_id}")
+            run = poll(lambda: self.get(run_id), lambda run: run.ended, timeout, f"Run {run_id}")
+            return self.whole(run)
         for _ in self.follow(run_id):
             pass
-        return self.get(run_id)
+        return self.whole(self.get(run_id))
+
+    def whole(self, run: Run) -> Run:
+        """Return it with all of its output, where that was cut."""
+        if not run.output_digest:
+            return run
+        output = self._transport.get_bytes(f"{_path(run.id)}/output")
+        return replace(run, output=output.decode(errors="replace"))
 
     def download(self, run_id: str, path: str) -> bytes:
         """Return a file that it left."""
