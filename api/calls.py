@@ -1,11 +1,12 @@
 """What handlers work with: the parts that all requests share, and one authenticated request."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
 from litestar import Request, Response
 from litestar.datastructures import State
+from msgspec import Struct
 
 from adapters.wiring import Services
 from api.auth import Caller, Keys
@@ -13,6 +14,7 @@ from api.folding import missing
 from api.idempotency import idempotency_of
 from api.live import LiveHub
 from api.tenancy import Place, Tenancy
+from domain.decider import Recorded
 from domain.errors import Conflict
 from domain.execution import Base
 from domain.handling import Idempotency, Unit
@@ -40,6 +42,14 @@ class Shared:
         self.keys = Keys(services.store)
         self.tenancy = Tenancy(services.store)
         self.hub = LiveHub(services.store, services.live)
+
+
+class Outcome[T](Struct, frozen=True):
+    """What a command led to, and what it appended: nothing where it had been done before."""
+
+    facts: T
+    position: int
+    recorded: Sequence[Recorded[Any]]
 
 
 class Call:
@@ -96,8 +106,8 @@ class Call:
         *,
         workspace_id: str,
         key: str,
-    ) -> tuple[T, int]:
-        """Do `work` once per idempotency key; returns what it returned then, and the position.
+    ) -> Outcome[T]:
+        """Do `work` once per idempotency key; returns what it returned then.
 
         kind: what work returns: the facts that the answer is made of, stored as JSON.
         """
@@ -105,10 +115,10 @@ class Call:
         async def encoded(unit: Unit) -> bytes:
             return msgspec.json.encode(await work(unit))
 
-        body, position = await self.services.commands.run_once(
+        once = await self.services.commands.do_once(
             encoded, self.meta(workspace_id), key=key, idempotency=self._idempotency
         )
-        return msgspec.json.decode(body, type=kind), position
+        return Outcome(msgspec.json.decode(once.body, type=kind), once.position, once.recorded)
 
 
 # Any: the app's user and auth types are ours, set by the guard.

@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
-from api.calls import Call, positioned
+from api.calls import Call, Outcome, positioned
 from api.folding import Folded, fold, missing
 from api.paging import Cursor, Limit, Listed, listed
 from api.sources import Source, check_environment, check_text, stored
@@ -126,8 +126,8 @@ class Deployments(Controller):
                 workspace_id=place.id, name=name, definition=definition, settings=settings
             )
 
-        made, position = await deploy_once(call, place.id, name, wanted)
-        return positioned(await _answer(call, made, place.slug), position, 201)
+        made = await deploy_once(call, place.id, name, wanted)
+        return positioned(await _answer(call, made.facts, place.slug), made.position, 201)
 
     @get(operation_id="ListDeployments", opt={"needs": "read"})
     async def index(
@@ -173,8 +173,8 @@ async def show_deployment(deployment_id: FromPath[str], call: NamedDependency[Ca
 
 async def deploy_once(
     call: Call, workspace_id: str, name: str, wanted: Callable[[Unit], Awaitable[Deploy]]
-) -> tuple[DeployMade, int]:
-    """Deploy, once per idempotency key; returns what it led to, and the log's position.
+) -> Outcome[DeployMade]:
+    """Deploy, once per idempotency key.
 
     wanted: says what to deploy, perhaps from what there is: it may be asked more than once.
     """

@@ -1,12 +1,13 @@
 """Reading one resource: its stream, folded. Always current."""
 
 import re
+from collections.abc import Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from api.times import stamp
-from domain.decider import Decider
+from domain.decider import Decider, Recorded
 from domain.errors import NotFound
 from domain.ids import stream_name
 from domain.ports import EventStore, StreamHead
@@ -30,6 +31,13 @@ class Folded[S](Struct, frozen=True):
     def updated_at(self) -> str:
         """When its last folding event was appended."""
         return stamp(self.head.events[-1].at) if self.head.events else ""
+
+
+def folded[C, S, E](decider: Decider[C, S, E], id: str, events: Sequence[Recorded[E]]) -> Folded[S]:
+    """Return the resource that a whole stream of folding events leads to."""
+    last = events[-1].version
+    head = StreamHead(events=events, folding_version=last, version=last, attempt=0)
+    return Folded(id, decider.fold(recorded.event for recorded in events), head)
 
 
 async def fold[C, S, E](

@@ -127,13 +127,14 @@ class Keys(Controller):
             await make_key(unit, id, data.name, spec)
             return _Made(id, nonce)
 
-        made, position = await call.once(
+        outcome = await call.once(
             work, _Made, workspace_id=workspace_id, key=stream_name(API_KEY.category, id)
         )
+        made = outcome.facts
         found = await fold(call.store, API_KEY, made.key_id, events=1)
         assert isinstance(found.state, Active)
         shown = await _shown(call, made.key_id, found.state, found.created_at)
-        return positioned(replace(shown, key=secret_of(asking, made.nonce)), position, 201)
+        return positioned(replace(shown, key=secret_of(asking, made.nonce)), outcome.position, 201)
 
     @get(operation_id="ListKeys", opt={"needs": "manage"})
     async def index(

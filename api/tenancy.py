@@ -1,5 +1,7 @@
 """Which workspaces a caller sees. What it does not see does not exist for it: 404, never 403."""
 
+import time
+
 from msgspec import Struct
 
 from api.auth import Caller
@@ -7,6 +9,8 @@ from api.folding import fold, is_id, missing
 from domain.ports import EventStore
 from domain.workspaces import WORKSPACE, Absent, Active
 
+# How long a slug may go on meaning a workspace that another process has archived.
+SLUG_SECONDS = 1.0
 WORKSPACE_NAMES = "workspace"  # reserved in the organization: slug → workspace id
 
 
@@ -23,6 +27,7 @@ class Tenancy:
     def __init__(self, store: EventStore) -> None:
         self._store = store
         self._organizations: dict[str, str] = {}  # workspace id → organization; never changes
+        self._slugs: dict[tuple[str, str], tuple[str, float]] = {}
 
     async def find(self, caller: Caller, name: str) -> Place:
         """Return a workspace by slug or id. An archived one is found by its id only.
@@ -37,6 +42,10 @@ class Tenancy:
         if id is None or (caller.workspace_id and caller.workspace_id != id):
             raise missing("workspace", name)
         return Place(id, slug)
+
+    def forget(self, caller: Caller, slug: str) -> None:
+        """Look the slug up again: it was given back."""
+        self._slugs.pop((caller.organization_id, slug), None)
 
     async def slug_of(self, workspace_id: str) -> str:
         """Return a workspace's slug."""
@@ -56,7 +65,16 @@ class Tenancy:
     async def _resolve(self, caller: Caller, slug: str) -> str | None:
         if not slug.isascii() or not slug.isprintable():
             return None
-        return await self._store.resolve(caller.organization_id, WORKSPACE_NAMES, slug)
+        place = (caller.organization_id, slug)
+        id, until = self._slugs.get(place, ("", 0.0))
+        if time.monotonic() < until:
+            return id
+        found = await self._store.resolve(caller.organization_id, WORKSPACE_NAMES, slug)
+        if found is None:
+            self._slugs.pop(place, None)
+        else:
+            self._slugs[place] = (found, time.monotonic() + SLUG_SECONDS)
+        return found
 
     async def _organization_of(self, workspace_id: str) -> str:
         known = self._organizations.get(workspace_id)

@@ -71,11 +71,11 @@ class Workspaces(Controller):
             unit.reserve(call.caller.organization_id, WORKSPACE_NAMES, slug, id)
             return _Made(id)
 
-        made, position = await call.once(
+        made = await call.once(
             work, _Made, workspace_id=id, key=f"workspace {call.caller.organization_id} {slug}"
         )
-        found = await fold(call.store, WORKSPACE, made.workspace_id, events=1)
-        return positioned(shown(found), position, 201)
+        found = await fold(call.store, WORKSPACE, made.facts.workspace_id, events=1)
+        return positioned(shown(found), made.position, 201)
 
     @get(operation_id="ListWorkspaces", opt={"needs": "read"})
     async def index(
@@ -111,6 +111,7 @@ class Workspaces(Controller):
         await call.services.commands.run(
             work, call.meta(place.id), key=stream_name(WORKSPACE.category, place.id)
         )
+        call.shared.tenancy.forget(call.caller, place.slug)
 
 
 def shown(found: Folded[workspaces.Workspace]) -> Workspace:

@@ -8,8 +8,14 @@ from weakref import WeakValueDictionary
 from msgspec import Struct
 from msgspec.structs import replace
 
-from domain.decider import Decider, Event
-from domain.errors import AlreadyAnswered, Conflict, NameTaken, VersionConflict
+from domain.decider import Decider, Event, Recorded
+from domain.errors import (
+    AlreadyAnswered,
+    ArgosyError,
+    Conflict,
+    NameTaken,
+    VersionConflict,
+)
 from domain.ids import stream_name
 from domain.ports import (
     Answer,
@@ -70,6 +76,11 @@ class Unit:
         decided: Sequence[Any] = change.events if change else ()
         return decider.fold(decided, state)
 
+    def begin(self, category: str, id: str) -> None:
+        """Say that a stream is new, as its id was just made: it is not read first."""
+        stream = stream_name(category, id)
+        self._heads[stream] = StreamHead(events=(), folding_version=0, version=0, attempt=0)
+
     async def length(self, category: str, id: str) -> int:
         """Return how many folding events one stream has, decisions of this unit included."""
         stream = stream_name(category, id)
@@ -116,6 +127,14 @@ class Done[T](Struct, frozen=True):
 
     value: T
     appended: Appended
+
+
+class Once(Struct, frozen=True):
+    """A command's answer. `recorded`: what it appended; empty where the answer is an older one."""
+
+    body: bytes
+    position: int
+    recorded: Sequence[Recorded[Any]]
 
 
 class Commands:
@@ -185,28 +204,41 @@ class Commands:
         key: str,
         idempotency: Idempotency | None,
     ) -> tuple[bytes, int]:
-        """As `run`, at most once per idempotency key. Returns the answer and the log's position.
+        """As `do_once`; returns the answer and the log's position."""
+        once = await self.do_once(work, meta, key=key, idempotency=idempotency)
+        return once.body, once.position
 
+    async def do_once(
+        self,
+        work: Callable[[Unit], Awaitable[bytes]],
+        meta: Meta,
+        *,
+        key: str,
+        idempotency: Idempotency | None,
+    ) -> Once:
+        """As `run`, at most once per idempotency key.
+
+        A key that was used gives the answer of then, even if the command would be refused by now.
         Raises IdempotencyMismatch when the key was used with another body.
         """
         if idempotency is None:
             done = await self.run(work, meta, key=key)
-            return done.value, done.appended.position
+            return Once(done.value, done.appended.position, done.appended.recorded)
         scope, used, body_hash = idempotency.scope, idempotency.key, idempotency.body_hash
 
         def answer(body: bytes) -> Answer:
             return Answer(scope=scope, key=used, body_hash=body_hash, body=body)
 
-        stored = await self.store.answered(scope, used, body_hash)
-        if stored is None:
-            try:
-                done = await self.run(work, meta, key=key, answer=answer)
-            except AlreadyAnswered:
-                stored = await self.store.answered(scope, used, body_hash)
-            else:
-                return done.value, done.appended.position
-        if stored is None:
-            raise Conflict(
-                f"Idempotency key {used} is in use by a request under way; send it again."
-            )
-        return stored, await self.store.head()
+        # Most keys are new, and the append looks at the key anyway: it is not read first.
+        try:
+            done = await self.run(work, meta, key=key, answer=answer)
+        except ArgosyError as refusal:
+            stored = await self.store.answered(scope, used, body_hash)
+            if stored is not None:
+                return Once(stored, await self.store.head(), ())
+            if isinstance(refusal, AlreadyAnswered):
+                raise Conflict(
+                    f"Idempotency key {used} is in use by a request under way; send it again."
+                ) from None
+            raise
+        return Once(done.value, done.appended.position, done.appended.recorded)

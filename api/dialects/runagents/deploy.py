@@ -60,9 +60,9 @@ async def deploy_agent(
             tools=tools,
         )
 
-    made, position = await deploy_once(call, place.id, name, wanted)
-    answer = _answer(made.deployed, name, place.slug)
-    return Response(answer, status_code=201, headers={POSITION_HEADER: str(position)})
+    made = await deploy_once(call, place.id, name, wanted)
+    answer = _answer(made.facts.deployed, name, place.slug)
+    return Response(answer, status_code=201, headers={POSITION_HEADER: str(made.position)})
 
 
 def _checked(body: DeployBody, place: Place) -> str:
