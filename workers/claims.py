@@ -1,6 +1,7 @@
 """Taking a run or a build: one append that sets the attempt and the lease. The loser stops."""
 
 import time
+from collections.abc import Awaitable, Callable
 
 from msgspec import Struct
 
@@ -9,7 +10,7 @@ from domain import builds, runs
 from domain.builds import BUILD, BuildRequested, ClaimBuild
 from domain.errors import Conflict, NotFound
 from domain.handling import Unit
-from domain.ids import stream_name
+from domain.ids import split_stream, stream_name
 from domain.ports import Meta, StreamHead, TakeLease
 from domain.runs import RUN, ClaimRun, RunRequested
 from workers.envelopes import meta_after
@@ -38,12 +39,10 @@ class Claim[R](Struct, frozen=True, kw_only=True):
 
 async def claim_run(services: Services, id: str, owner: str) -> Claim[RunRequested] | None:
     """Take a run, or return None: it ended, is held by another, or still waits for its build."""
-    stream = stream_name("run", id)
-    head = await services.store.load(stream)
+    head = await services.store.load(stream_name("run", id))
     run = RUN.fold(recorded.event for recorded in head.events)
     if not isinstance(run, runs.Waiting) or await _still_building(services, run.request):
         return None
-    asked = time.monotonic()
 
     async def work(unit: Unit) -> int:
         state = await unit.state(RUN, id)
@@ -52,30 +51,15 @@ async def claim_run(services: Services, id: str, owner: str) -> Claim[RunRequest
         await unit.decide(RUN, id, command, fence=attempt, lease=_lease(services, owner))
         return attempt
 
-    try:
-        done = await services.commands.run(work, meta_after(head.events[-1], owner), key=stream)
-    except (Conflict, NotFound):
-        return None
-    return Claim(
-        stream=stream,
-        id=id,
-        attempt=done.value,
-        owner=owner,
-        request=run.request,
-        head=head,
-        held_until=asked + services.settings.lease_seconds,
-        claimed_at=time.monotonic(),
-    )
+    return await _claim(services, work, run.request, head, owner)
 
 
 async def claim_build(services: Services, id: str, owner: str) -> Claim[BuildRequested] | None:
     """Take a build, or return None: it ended, or is held by another."""
-    stream = stream_name("build", id)
-    head = await services.store.load(stream)
+    head = await services.store.load(stream_name("build", id))
     build = BUILD.fold(recorded.event for recorded in head.events)
     if not isinstance(build, builds.Waiting):
         return None
-    asked = time.monotonic()
 
     async def work(unit: Unit) -> int:
         state = await unit.state(BUILD, id)
@@ -84,16 +68,29 @@ async def claim_build(services: Services, id: str, owner: str) -> Claim[BuildReq
         await unit.decide(BUILD, id, command, fence=attempt, lease=_lease(services, owner))
         return attempt
 
+    return await _claim(services, work, build.request, head, owner)
+
+
+async def _claim[R](
+    services: Services,
+    work: Callable[[Unit], Awaitable[int]],
+    request: R,
+    head: StreamHead,
+    owner: str,
+) -> Claim[R] | None:
+    """Append the claim that `work` decides; None if somebody else was first."""
+    first, last = head.events[0], head.events[-1]
+    asked = time.monotonic()
     try:
-        done = await services.commands.run(work, meta_after(head.events[-1], owner), key=stream)
+        done = await services.commands.run(work, meta_after(last, owner), key=first.stream)
     except (Conflict, NotFound):
         return None
     return Claim(
-        stream=stream,
-        id=id,
+        stream=first.stream,
+        id=split_stream(first.stream)[1],
         attempt=done.value,
         owner=owner,
-        request=build.request,
+        request=request,
         head=head,
         held_until=asked + services.settings.lease_seconds,
         claimed_at=time.monotonic(),
