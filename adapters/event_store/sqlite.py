@@ -15,7 +15,7 @@ from adapters.event_store.sqlite_writer import Call, Writer
 from domain.errors import Unavailable
 
 READERS = 4
-BUSY_SECONDS = 10.0  # how long another process may hold the file before we give up
+BUSY_SECONDS = 10.0  # how long a reader waits where even readers must: while a log is recovered
 
 
 class SqliteDatabase:

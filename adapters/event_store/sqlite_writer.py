@@ -1,8 +1,10 @@
 """The thread that writes a SQLite log: it commits all appends that wait together."""
 
 import asyncio
+import random
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, NamedTuple
@@ -20,6 +22,8 @@ from adapters.event_store.backend import OnCommit
 from adapters.event_store.scripts import Script, for_sqlite, now_us
 from domain.errors import Unavailable
 
+BUSY_SECONDS = 10.0  # how long other processes may keep the file before we give up
+RETRY_SECONDS = (0.0002, 0.002)  # between two looks whether they have
 BATCH = 512  # appends committed together at most, so that none waits long for its neighbours
 
 _INSERT_EVENT = f"INSERT INTO events ({EVENT_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"  # noqa: S608  # constants
@@ -109,10 +113,25 @@ class Writer(threading.Thread):
     def _fail(self, waiting: list[asyncio.Future[Any]], error: Exception) -> None:
         self._loop.call_soon_threadsafe(_fail, waiting, error)
 
-    def _open(self) -> sqlite3.Connection:
+    def _begin(self) -> sqlite3.Connection:
+        """Start a transaction, as soon as no other process has one.
+
+        SQLite's own waiting sleeps up to 100 ms at a time; a transaction takes less than one.
+        """
         if self._connection is None:
             self._connection = self._connect()
-        return self._connection
+            self._connection.execute("PRAGMA busy_timeout=0")
+        give_up = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # or a kind of it
+                if not busy or time.monotonic() > give_up:
+                    raise
+                time.sleep(random.uniform(*RETRY_SECONDS))  # noqa: S311  # only to spread them
+            else:
+                return self._connection
 
     def _reset(self) -> None:
         if self._connection is not None:
@@ -120,9 +139,8 @@ class Writer(threading.Thread):
             self._connection = None
 
     def _write(self, items: list[Item]) -> None:
-        connection = self._open()
+        connection = self._begin()
         execute = connection.execute
-        execute("BEGIN IMMEDIATE")
         base = execute("SELECT position FROM log_head").fetchone()[0]
         plan = Plan(_Facts(connection), base, now_us())
         for item in items:
@@ -139,8 +157,7 @@ class Writer(threading.Thread):
 
     def _call(self, call: Call) -> None:
         try:
-            execute = self._open().execute
-            execute("BEGIN IMMEDIATE")
+            execute = self._begin().execute
             rows: list[tuple[Any, ...]] | None = None
             try:
                 while True:
