@@ -7,7 +7,7 @@ them with one blocking read. Growth of the log is a pub/sub message.
 import asyncio
 import time
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
 import structlog
@@ -99,7 +99,7 @@ class RedisLiveStreams:
         """Say that the log has grown."""
         await self.publish((), position=position)
 
-    async def follow(self) -> AsyncIterator[list[Frame]]:
+    async def follow(self) -> AsyncGenerator[list[Frame]]:
         """Yield the frames of all streams from now on; one reader a process fans them out.
 
         What was published while the server was away or this reader was further behind than the

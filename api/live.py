@@ -7,6 +7,7 @@ So nothing is lost or doubled, whatever happens to Redis.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, contextmanager, suppress
@@ -25,6 +26,7 @@ SILENCE_SECONDS = 1.0  # without a frame, before SQL is asked
 HEARTBEAT_SECONDS = 15.0
 QUEUE_CHUNKS = 1000  # that wait for one slow client; with more it reads SQL
 PAGE_EVENTS = 500
+LINGER_SECONDS = 60.0  # how long Redis is listened to after the last follower has left
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -177,6 +179,8 @@ class LiveHub:
         self._live = live
         self._topics: dict[str, Topic] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
+        self._wanted = asyncio.Event()
+        self._left = 0.0
         self.closed = asyncio.Event()
 
     @property
@@ -190,9 +194,18 @@ class LiveHub:
         return len(topic.followers) if topic else 0
 
     async def run(self) -> None:
-        """Take frames and hand them on, for ever."""
-        async for frames in self._live.follow():
-            self.take(frames)
+        """Take frames and hand them on, for ever, while somebody follows anything.
+
+        Frames of a busy server that nobody follows are not worth reading.
+        """
+        while True:
+            await self._wanted.wait()
+            async with aclosing(self._live.follow()) as coming:
+                async for frames in coming:
+                    self.take(frames)
+                    if not self._topics and time.monotonic() - self._left > LINGER_SECONDS:
+                        self._wanted.clear()
+                        break
 
     def close(self) -> None:
         """End every follower, so that the server can stop; clients resume elsewhere."""
@@ -270,6 +283,7 @@ class LiveHub:
             watch.add_done_callback(topic.stopped)
             self._watches[stream] = watch
         follower = Follower()
+        self._wanted.set()
         topic.followers.add(follower)
         if self.closed.is_set():
             follower.close()
@@ -279,4 +293,5 @@ class LiveHub:
             topic.followers.discard(follower)
             if not topic.followers:
                 del self._topics[stream]
+                self._left = time.monotonic()
                 self._watches.pop(stream).cancel()

@@ -253,7 +253,7 @@ class LiveStreams(Protocol):
         """Send frames to whoever follows their streams. Failing is not an error of the caller's."""
         ...
 
-    def follow(self) -> AsyncIterator[list[Frame]]:
+    def follow(self) -> AsyncGenerator[list[Frame]]:
         """Yield the frames of all streams from now on; one reader a process fans them out."""
         ...
 
