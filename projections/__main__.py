@@ -38,7 +38,9 @@ def main() -> int:
     arguments = _arguments()
     try:
         settings = read_settings()
-        configure("projector", settings.log_format, settings.log_level)
+        # A command's answer is what it prints; only trouble is logged beside it.
+        level = "warning" if arguments.command else settings.log_level
+        configure("projector", settings.log_format, level)
         match arguments.command:
             case "status":
                 asyncio.run(show_status(settings))

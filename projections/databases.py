@@ -78,8 +78,9 @@ def is_outage(error: BaseException) -> bool:
     match error:
         case OperationalError() | InterfaceError() | OSError():
             return True
-        case DBAPIError():
-            state = str(getattr(error.orig, "sqlstate", None) or "")
-            return error.connection_invalidated or state[:2] in _OUTAGES
+        case DBAPIError(connection_invalidated=True):
+            return True
         case _:
-            return False
+            # A driver's error, as SQLAlchemy wraps it or as COPY raises it.
+            state = getattr(getattr(error, "orig", error), "sqlstate", None)
+            return isinstance(state, str) and state[:2] in _OUTAGES

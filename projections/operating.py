@@ -1,11 +1,13 @@
 """What an operator does with read models: look, rebuild one, let a stopped one try again."""
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from time import monotonic
 
+from adapters.event_store.store import Store, open_store
 from adapters.settings import Settings
 from adapters.wiring import open_services
 from domain.errors import Conflict
@@ -21,25 +23,38 @@ SHOW_SECONDS = 0.2  # between two lines of progress
 
 
 @asynccontextmanager
-async def open_parts(settings: Settings, name: str) -> AsyncGenerator[Parts]:
-    """Open the log and the read models' database for one process."""
-    async with open_services(settings, name=name) as services:
-        engine = open_database(settings.read_url, writes=True)
-        try:
-            await generations.create_bookkeeping(engine)
-            yield Parts(
-                store=services.store,
-                leases=services.leases,
-                engine=engine,
-                owner=f"{name}-{new_id()}",
-            )
-        finally:
-            await engine.dispose()
+async def open_parts(settings: Settings, store: Store, name: str) -> AsyncGenerator[Parts]:
+    """Open the read models' database beside the log."""
+    engine = open_database(settings.read_url, writes=True)
+    try:
+        yield Parts(
+            store=store,
+            leases=store.leases,
+            engine=engine,
+            owner=f"{name}-{os.getpid()}-{new_id()}",
+        )
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def open_beside(settings: Settings) -> AsyncGenerator[Parts]:
+    """Open what a command needs that works beside the projector: databases, no Redis."""
+    store = await open_store(settings.log_url)
+    try:
+        async with open_parts(settings, store, "operator") as parts:
+            await generations.create_bookkeeping(parts.engine)
+            yield parts
+    finally:
+        await store.close()
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Run the projector until `stop`. Raises what it dies of."""
-    async with open_parts(settings, "projector") as parts:
+    async with (
+        open_services(settings, name="projector") as services,
+        open_parts(settings, services.store, "projector") as parts,
+    ):
         projector = asyncio.create_task(Projector(parts).run())
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait([projector, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -52,7 +67,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 
 async def show_status(settings: Settings) -> None:
     """Print every generation, and how far the log is."""
-    async with open_parts(settings, "projections-status") as parts:
+    async with open_beside(settings) as parts:
         head = await parts.store.head()
         async with parts.engine.connect() as connection:
             found = await generations.load(connection)
@@ -63,7 +78,7 @@ async def show_status(settings: Settings) -> None:
 
 async def rebuild_now(settings: Settings, projection: Projection) -> None:
     """Rebuild a read model from the log, showing progress. Raises as `rebuild` does."""
-    async with open_parts(settings, "projections-rebuild") as parts:
+    async with open_beside(settings) as parts:
         started = monotonic()
         built = await rebuild(parts, projection, fresh=True, on_progress=_progress(projection.name))
         seconds = monotonic() - started
@@ -72,10 +87,7 @@ async def rebuild_now(settings: Settings, projection: Projection) -> None:
 
 async def retry(settings: Settings, name: str) -> None:
     """Let a stopped or failed projection go on where it stopped. Raises Conflict otherwise."""
-    async with (
-        open_parts(settings, "projections-retry") as parts,
-        parts.engine.begin() as connection,
-    ):
+    async with open_beside(settings) as parts, parts.engine.begin() as connection:
         found = await generations.lock(connection, name)
         halted = [each for each in found if each.state in ("stopped", "failed")]
         if not halted:

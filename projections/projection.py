@@ -21,7 +21,7 @@ COMPARE: Mapping[Comparison, Callable[[Any, Any], Any]] = {
 }
 
 
-class Insert(Struct, frozen=True):
+class Insert(Struct, frozen=True, gc=False):
     """INSERT one row. Columns that `values` leaves out get their default.
 
     A statement is a value, for whichever table of the projection is being filled: the projector
@@ -32,7 +32,7 @@ class Insert(Struct, frozen=True):
     values: dict[str, Any]
 
 
-class Update(Struct, frozen=True):
+class Update(Struct, frozen=True, gc=False):
     """UPDATE one row; nothing happens if there is none.
 
     where: only if the column compares so with the value. The column must never be null.
@@ -81,6 +81,10 @@ class Moment(sa.types.TypeDecorator[datetime]):
             return dialect.type_descriptor(sa.DateTime(timezone=True))
         return dialect.type_descriptor(sa.String(32))
 
+    def bind_processor(self, dialect: sa.Dialect) -> Any:
+        """Return what makes a parameter of a time; PostgreSQL's driver needs nothing."""
+        return None if dialect.name == "postgresql" else super().bind_processor(dialect)
+
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> Any:
         """Return what is stored."""
         if value is None or dialect.name == "postgresql":
@@ -100,9 +104,13 @@ class Moment(sa.types.TypeDecorator[datetime]):
         )
 
 
+# Compared byte by byte, as SQLite does: an operator's locale would cost time, and order nothing.
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
+
 def text(name: str, default: str = "") -> sa.Column[str]:
     """Return a text column that is never null."""
-    return sa.Column(name, sa.Text, nullable=False, default=default)
+    return sa.Column(name, TEXT, nullable=False, default=default)
 
 
 def number(name: str, default: int = 0) -> sa.Column[int]:
@@ -123,7 +131,7 @@ def read_model(name: str, *columns: sa.Column[Any], lists: Iterable[tuple[str, .
     table = sa.Table(
         name,
         sa.MetaData(),
-        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("id", TEXT, primary_key=True),
         sa.Column("position", sa.BigInteger, nullable=False),
         *columns,
     )

@@ -122,7 +122,7 @@ class Projector:
     async def _feed(self, feeds: Sequence[Feed]) -> None:
         """Follow the log from where the last of the feeds is."""
         after = min(feed.position for feed in feeds)
-        log.info("projector.follows", after=after, tables=[feed.table_name for feed in feeds])
+        log.debug("projector.follows", after=after, tables=[feed.table_name for feed in feeds])
         self._on_progress(after)
         async for batch in self._parts.store.follow(after=after, batch=BATCH_EVENTS):
             reached = batch[-1].position

@@ -1,7 +1,9 @@
 """Filling a new table beside the one that is served, and switching it in once it has caught up."""
 
+import asyncio
 from collections.abc import Callable
 from time import monotonic
+from typing import Any
 
 import structlog
 from msgspec import Struct
@@ -11,11 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from domain.errors import Conflict
 from domain.ports import EventStore, Leases
 from projections import generations
-from projections.feeding import Feed, Poisoned, give, give_within, make_feed
+from projections.feeding import Events, Feed, Poisoned, give, give_within, make_feed
 from projections.generations import Generation, served
 from projections.projection import Projection
 
-FILL_EVENTS = 2000  # in one transaction
+FILL_EVENTS = 4000  # in one transaction
 LEASE_SECONDS = 15.0
 RENEW_SECONDS = 5.0
 
@@ -107,23 +109,62 @@ async def _fill(
     parts: Parts, feed: Feed, lease: _Lease, on_progress: Callable[[int, int], None]
 ) -> Feed:
     """Bring the feed to what was the log's head when the last page was read."""
-    types = sorted(feed.projection.types)
+    page = await _read(parts, feed.projection, feed.position)
     while True:
         await lease.renew()
-        head = await parts.store.head()
-        page = await parts.store.read_all(after=feed.position, limit=FILL_EVENTS, types=types)
-        full = len(page) == FILL_EVENTS
-        # What is visible is gapless: a page that is not full has all there was up to the head.
-        reached = (page[-1].position or 0) if full else max(head, feed.position)
-        given = [each for each in page if (each.position or 0) <= reached]
-        [fed] = await give(parts.engine, [feed], given, reached)
-        if isinstance(fed, Poisoned):
-            await _fail(parts, fed)
-        else:
-            feed = fed
-        on_progress(feed.position, max(head, feed.position))
-        if not full:
-            return feed
+        if page.last:
+            return await _give(parts, feed, page, on_progress)
+        # The next page is read while this one is written.
+        reading = asyncio.create_task(_read(parts, feed.projection, page.reached))
+        try:
+            feed = await _give(parts, feed, page, on_progress)
+            page = await reading
+        finally:
+            await _end(reading)
+
+
+async def _give(
+    parts: Parts, feed: Feed, page: "_Page", on_progress: Callable[[int, int], None]
+) -> Feed:
+    [fed] = await give(parts.engine, [feed], page.events, page.reached)
+    if isinstance(fed, Poisoned):
+        await _fail(parts, fed)
+        raise RebuildFailed(
+            f"{fed.feed.projection.name} cannot handle the event at position {fed.position}: "
+            f"{fed.error}",
+            projection=fed.feed.projection.name,
+            position=fed.position,
+        )
+    on_progress(fed.position, page.head)
+    return fed
+
+
+class _Page(Struct, frozen=True):
+    """Events, and how far they reach. `last`: there were no more when the head was `head`."""
+
+    events: Events
+    reached: int
+    head: int
+
+    @property
+    def last(self) -> bool:
+        return self.reached >= self.head
+
+
+async def _read(parts: Parts, projection: Projection, after: int) -> _Page:
+    # The head comes first: what is visible is gapless, so a page that is not full has all up to it.
+    head = max(after, await parts.store.head())
+    types = sorted(projection.types)
+    events = await parts.store.read_all(after=after, limit=FILL_EVENTS, types=types)
+    if len(events) == FILL_EVENTS:
+        return _Page(events, events[-1].position or 0, head)
+    return _Page([each for each in events if (each.position or 0) <= head], head, head)
+
+
+async def _end(task: asyncio.Task[Any]) -> None:
+    """Wait for a task that is not wanted any more, whatever came of it."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _fail(parts: Parts, poisoned: Poisoned) -> None:
@@ -140,11 +181,6 @@ async def _fail(parts: Parts, poisoned: Poisoned) -> None:
             error=poisoned.error,
             error_position=poisoned.position,
         )
-    raise RebuildFailed(
-        f"{name} cannot handle the event at position {poisoned.position}: {poisoned.error}",
-        projection=name,
-        position=poisoned.position,
-    )
 
 
 async def _index(parts: Parts, feed: Feed) -> None:
@@ -159,16 +195,14 @@ async def _switch(parts: Parts, feed: Feed) -> Generation | None:
 
     The served one stands still meanwhile: whoever feeds it waits for this transaction.
     """
-    types = sorted(feed.projection.types)
     async with parts.engine.begin() as connection:
         name = feed.projection.name
         before = served(await generations.lock(connection, name), name)
         if before is not None and before.position > feed.position:
-            page = await parts.store.read_all(after=feed.position, limit=FILL_EVENTS, types=types)
-            if len(page) == FILL_EVENTS:
+            page = await _read(parts, feed.projection, feed.position)
+            if page.reached < before.position:
                 return None
-            reached = max(before.position, *((each.position or 0) for each in page), 0)
-            [feed] = await give_within(connection, [feed], page, reached)
+            [feed] = await give_within(connection, [feed], page.events, page.reached)
         if before is not None:
             await generations.set_state(connection, before, "retired")
         await generations.set_state(connection, feed.generation, "active")

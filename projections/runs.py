@@ -200,6 +200,8 @@ def _named(
     wanted: str, name: sa.ColumnElement[str], id: sa.ColumnElement[str]
 ) -> sa.ColumnElement[bool]:
     """A name may look like an id, so what looks like one is looked for as both."""
+    if "\0" in wanted:
+        return sa.false()  # nobody is called so, and PostgreSQL would not even compare it
     return sa.or_(id == wanted, name == wanted) if is_id(wanted) else name == wanted
 
 

@@ -9,6 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from projections.projection import COMPARE, Comparison, Insert, Statement, Update, default_of
 
+COPY_ROWS = 50  # from so many rows on COPY is worth its own round trip
+
 type Guard = tuple[str, Comparison] | None
 type Shape = tuple[tuple[str, ...], Guard]
 
@@ -28,19 +30,19 @@ class Joined:
     def add(self, statement: Statement) -> None:
         """Take one more statement."""
         id = statement.id
+        row = self.inserts.get(id)
         match statement:
-            case Insert(values=values) if id in self.inserts or id in self.updates:
-                raise ValueError(f"{id} is inserted after it was written: {values}")
-            case Insert(values=values):
-                self.inserts[id] = {**self._defaults, "id": id, **values}
-            case Update(values=values, where=where) if id in self.inserts:
-                row = self.inserts[id]
+            case Update(values=values, where=where) if row is not None:
                 if where is None or COMPARE[where[1]](row[where[0]], where[2]):
                     row.update(values)
             case Update(where=None):
                 self._join(statement)
             case Update():
                 self.updates.setdefault(id, []).append(statement)
+            case Insert(values=values) if row is None and id not in self.updates:
+                self.inserts[id] = {**self._defaults, "id": id, **values}
+            case Insert(values=values):
+                raise ValueError(f"{id} is inserted after it was written: {values}")
 
     def _join(self, update: Update) -> None:
         before = self.updates.setdefault(update.id, [])
@@ -73,8 +75,8 @@ class Writer:
             for column in table.columns
             if (bind := column.type.dialect_impl(dialect).bind_processor(dialect))
         }
-        columns = [column.name for column in table.columns]
-        self._insert = self._compile(sa.insert(table), columns)
+        self._columns = [column.name for column in table.columns]
+        self._insert = self._compile(sa.insert(table), self._columns)
         self._updates: dict[Shape, tuple[str, Sequence[str]]] = {}
 
     async def write(self, connection: AsyncConnection, statements: Iterable[Statement]) -> None:
@@ -82,11 +84,13 @@ class Writer:
         joined = Joined(self.table)
         for statement in statements:
             joined.add(statement)
-        if joined.inserts:
+        if len(joined.inserts) >= COPY_ROWS and self._dialect.name == "postgresql":
+            await self._copy(connection, joined.inserts.values())
+        elif joined.inserts:
             await self._run(connection, self._insert, joined.inserts.values())
         for shapes in joined.rounds():
             for shape, updates in shapes.items():
-                await self._run(connection, self._update(shape), map(_parameters, updates))
+                await self._run(connection, self._update(shape), map(_named, updates))
 
     async def _run(
         self,
@@ -95,14 +99,30 @@ class Writer:
         rows: Iterable[dict[str, Any]],
     ) -> None:
         sql, names = compiled
+        await connection.exec_driver_sql(sql, self._parameters(rows, names))
+
+    async def _copy(self, connection: AsyncConnection, rows: Iterable[dict[str, Any]]) -> None:
+        """Insert by PostgreSQL's COPY, in the same transaction: a third of the time."""
+        # Any: the driver's own connection, below SQLAlchemy's.
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        await driver.copy_records_to_table(
+            self.table.name, records=self._parameters(rows, self._columns), columns=self._columns
+        )
+
+    def _parameters(
+        self, rows: Iterable[dict[str, Any]], names: Sequence[str]
+    ) -> list[tuple[Any, ...]]:
         pick = operator.itemgetter(*names)
         binds = [(name, bind) for name, bind in self._binds.items() if name in names]
         parameters: list[tuple[Any, ...]] = []
         for row in rows:
             for name, bind in binds:
                 row[name] = bind(row[name])
-            parameters.append(pick(row))
-        await connection.exec_driver_sql(sql, parameters)
+            values = pick(row)
+            if any(type(value) is str and "\0" in value for value in values):
+                values = tuple(map(_storable, values))
+            parameters.append(values)
+        return parameters
 
     def _update(self, shape: Shape) -> tuple[str, Sequence[str]]:
         if shape not in self._updates:
@@ -124,6 +144,11 @@ class Writer:
         return str(compiled), tuple(compiled.positiontup)
 
 
-def _parameters(update: Update) -> dict[str, Any]:
+def _storable(value: Any) -> Any:
+    """PostgreSQL has no text with a zero in it; a list can show that there was one."""
+    return value.replace("\0", "\ufffd") if isinstance(value, str) else value
+
+
+def _named(update: Update) -> dict[str, Any]:
     where = update.where[2] if update.where else None
     return {**update.values, "_id": update.id, "_where": where}

@@ -18,7 +18,7 @@ from domain.runs import (
 from projections.reads import ReadModels
 from projections.rebuilding import Parts
 from projections.runs import RUNS, RunRow, list_runs
-from tests.projections.histories import built, requested, say
+from tests.projections.histories import built, caught_up, projecting, requested, say
 
 CLAIMED = RunClaimed(run_id="r1", attempt=1, worker="m")
 STARTED = RunStarted(run_id="r1", attempt=1, sandbox="s")
@@ -110,6 +110,21 @@ async def test_long_texts_are_cut(store: Store, parts: Parts, reads: ReadModels)
     assert (row.message, row.output) == ("m" * 1024, "é" * 1024)
 
 
+async def test_a_zero_in_a_text_stops_nothing(
+    store: Store, parts: Parts, reads: ReadModels
+) -> None:
+    """An agent may print what no database stores as text."""
+    await say(store, "run-r1", requested("r1", message="a\0b"))
+    await built(parts, [RUNS])
+    async with projecting(parts, [RUNS]):
+        await say(store, "run-r1", RunEnded(run_id="r1", how="completed", output="\0"))
+        await caught_up(parts, reads, [RUNS])
+
+    [row] = (await list_runs(reads, "w")).items
+
+    assert (row.message, row.output) == ("a\ufffdb", "\ufffd")
+
+
 async def test_lists_are_narrowed_by_name_or_id(
     store: Store, parts: Parts, reads: ReadModels
 ) -> None:
@@ -134,6 +149,8 @@ async def test_lists_are_narrowed_by_name_or_id(
     assert await ids(status="running") == ["r4"]
     assert await ids(status="completed") == []
     assert await ids(agent="echo", status="waiting") == ["r1"]
+    assert await ids(agent="e\0") == []
+    assert await ids(deployment="' OR 1=1 --") == []
 
 
 async def test_an_unknown_status_is_refused(reads: ReadModels) -> None:
