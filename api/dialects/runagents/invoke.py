@@ -47,7 +47,7 @@ async def invoke_agent(
     answer = {"run_id": made.run_id, "request_id": call.request_id}
     match found.state:
         case runs.Ended(end=runs.RunEnded(how="completed") as end):
-            return Response(answer | _completed(end))
+            return Response(_completed(end) | answer)
         case runs.Ended(end=end):
             error = {"error": end.detail or end.reason, "reason": end.reason}
             return Response(answer | error, status_code=500)
