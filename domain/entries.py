@@ -88,6 +88,3 @@ class BuildLogged(Event, tag="build.logged"):
     step: str
     line: str
     stream: LogStream = "system"
-
-
-type BuildEntry = BuildLogged

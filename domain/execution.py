@@ -114,7 +114,7 @@ def decide_mode(definition: Definition, base: Base) -> Decision:
     """Return the provisional mode from what the request says; the build worker confirms it."""
     match definition:
         case ImageDefinition(image=image):
-            return Decision(mode="IMAGE", reason=f"The image {image} is run as it is.")
+            return Decision(mode="IMAGE", reason=f"The image {image} is given; nothing is built.")
         case ConfigurationDefinition():
             return Decision(
                 mode="INSTANT_RUNTIME", reason="There is no code; nothing has to be built."

@@ -80,8 +80,3 @@ def decode(tag: str, schema_version: int, data: bytes) -> Event:
     if decoder is None or schema_version > SCHEMA_VERSION:
         return Unknown(fields=msgspec.json.decode(data))
     return decoder.decode(data)
-
-
-def is_entry(event: Event) -> bool:
-    """Whether the event is an entry, by its type."""
-    return event.tag() in ENTRY_TYPES

@@ -31,10 +31,10 @@ def source(requirements: str = "", *, python: str = "", **files: str) -> SourceD
     )
 
 
-def test_an_image_is_run_as_it_is() -> None:
+def test_an_image_is_not_built() -> None:
     decision = decide_mode(ImageDefinition(image="echo:1"), BASE)
 
-    assert decision == Decision(mode="IMAGE", reason="The image echo:1 is run as it is.")
+    assert decision == Decision(mode="IMAGE", reason="The image echo:1 is given; nothing is built.")
 
 
 def test_a_configuration_needs_no_build() -> None:

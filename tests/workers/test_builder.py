@@ -245,7 +245,7 @@ async def test_full_builds_and_images_are_planned_and_refused(
 ) -> None:
     end = await builder.build_definition(definition)
 
-    failed(end, "plan")
+    failed(end, "plan", "This server does not")
     assert builder.plans[0].mode == mode
 
 

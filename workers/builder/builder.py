@@ -27,10 +27,16 @@ from workers.builder.tools import BuildTools
 type Log = Callable[[BuildLogged], Awaitable[None]]
 type Planned = Callable[[BuildPlanned], Awaitable[None]]
 
-HINTS: dict[Mode, str] = {
-    "IMAGE": "Deploy the agent's source instead: container images are not run here.",
-    "FULL_BUILD": "Remove what asks for an environment of its own, and require only packages that "
-    "have wheels for the base environment's Python.",
+# By mode, what follows the reason for it, and what to do.
+REFUSALS: dict[Mode, tuple[str, str]] = {
+    "IMAGE": (
+        "This server does not run container images.",
+        "Deploy the agent's source instead.",
+    ),
+    "FULL_BUILD": (
+        "This server does not build environments of their own.",
+        "Remove what asks for one; requirements must have wheels for the base environment's Python.",
+    ),
 }
 
 
@@ -105,10 +111,11 @@ class _Build:
         request = self._request
         await self._say(f"Version {request.version} of {request.agent_name}, over {base.name}")
         decision = decide_mode(definition, base)
-        if decision.mode in HINTS:
+        if decision.mode in REFUSALS:
             await self._plan(decision.mode, decision.reason)
-            refused = Failure(step="plan", detail=decision.reason, hint=HINTS[decision.mode])
-            return self.failed(refused)
+            why, hint = REFUSALS[decision.mode]
+            detail = f"{why} {decision.reason}"
+            return self.failed(Failure(step="plan", detail=detail, hint=hint))
         if not isinstance(definition, SourceDefinition):
             await self._plan(decision.mode, decision.reason)
             return self._ended(None)
