@@ -4,25 +4,38 @@ It is refused as a whole unless the streams stand where the plan says: so it may
 strength of what this process last knew, without asking first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import count
 from typing import Any, NamedTuple
 
 from adapters.event_store.append import EVENT_COLUMNS, NEW, Head, Plan
+from domain.ids import new_id
+from domain.registry import SCHEMA_VERSION
 
-_EVENT_TYPES = (
-    *("text", "bigint", "bigint", "text", "text", "int", "bytea", "bigint"),
-    *("text", "text", "text", "text"),
-)
-_MOVED_COLUMNS = "stream, version, folding_version, attempt, was_version, was_attempt"
-_MOVED_TYPES = ("text", "bigint", "bigint", "int", "bigint", "int")
-_STREAM_COLUMNS = "stream, version, folding_version, attempt"
-_STREAM_TYPES = _MOVED_TYPES[:4]
-_ANSWER_COLUMNS = "scope, key, body_hash, answer, at"
-_ANSWER_TYPES = ("text", "text", "text", "bytea", "bigint")
-_NAME_COLUMNS = "scope, kind, name, id"
-_NAME_TYPES = ("text", "text", "text", "text")
+# Of a batch's rows, what is not the same in all: `at` and `schema_version` are sent once.
+_EVENT_TYPES = {
+    "stream": "text",
+    "version": "bigint",
+    "position": "bigint",
+    "workspace_id": "text",
+    "type": "text",
+    "data": "bytea",
+    "actor": "text",
+    "command_id": "text",
+    "correlation_id": "text",
+    "causation_id": "text",
+}
+_PLACES = {column: place for place, column in enumerate(EVENT_COLUMNS.split(", "))}
+_MADE_TYPES = {
+    "stream": "text",
+    "version": "bigint",
+    "folding_version": "bigint",
+    "attempt": "int",
+}
+_MOVED_TYPES = {**_MADE_TYPES, "was_version": "bigint", "was_attempt": "int"}
+_ANSWER_TYPES = {"scope": "text", "key": "text", "body_hash": "text", "answer": "bytea"}
+_NAME_TYPES = {"scope": "text", "kind": "text", "name": "text", "id": "text"}
 
 
 class Shape(NamedTuple):
@@ -43,88 +56,140 @@ class Write(NamedTuple):
     values: Sequence[Any]
 
 
+class _Part(NamedTuple):
+    """Rows for one table, column by column."""
+
+    types: Mapping[str, str]
+    columns: Sequence[Sequence[Any]]
+
+
 def write(plan: Plan, before: Mapping[str, Head]) -> Write:
     """Return what stores a plan whose positions count from 0. `before`: the streams as they are.
 
     In the order of the streams, so that two writers never wait for each other.
     """
-    moved: list[tuple[str, int, int, int, int, int]] = []
-    made: list[tuple[str, int, int, int]] = []
+    events = list(zip(*plan.rows, strict=True))
+    moved: list[tuple[Any, ...]] = []
+    made: list[tuple[Any, ...]] = []
     for stream in sorted(plan.heads):
         head, was = plan.heads[stream], before[stream]
         if was == NEW:
-            made.append((stream, head.version, head.folding_version, head.attempt))
+            made.append((stream, *head))
         else:
-            now = (head.version, head.folding_version, head.attempt)
-            moved.append((stream, *now, was.version, was.attempt))
+            moved.append((stream, *head, was.version, was.attempt))
     answers = [
-        (answer.scope, answer.key, answer.body_hash, answer.body, plan.at)
+        (answer.scope, answer.key, answer.body_hash, answer.body)
         for _, answer in sorted(plan.answers.items())
     ]
     names = [(*name, id) for name, id in sorted(plan.names.items()) if id]
-    shape = Shape(
-        plan.position > 0, bool(plan.rows), bool(moved), bool(made), bool(answers), bool(names)
-    )
-    values: list[Any] = [plan.position] if shape.folds else []
-    if moved:
-        values.append(len(moved))
-    for part in (plan.rows, moved, made, answers, names):
-        if part:
-            values.extend(zip(*part, strict=True))
+    parts = [
+        _Part(_EVENT_TYPES, [events[_PLACES[column]] for column in _EVENT_TYPES] if events else []),
+        _Part(_MOVED_TYPES, list(zip(*moved, strict=True))),
+        _Part(_MADE_TYPES, list(zip(*made, strict=True))),
+        _Part(_ANSWER_TYPES, list(zip(*answers, strict=True))),
+        _Part(_NAME_TYPES, list(zip(*names, strict=True))),
+    ]
+    shape = Shape(plan.position > 0, *(bool(part.columns) for part in parts))
+    values = [plan.at, len(moved), plan.position, *_values(parts)]
     return Write(_statement(shape), values)
+
+
+def _values(parts: Sequence[_Part]) -> Sequence[Any]:
+    """Return the separator, and the columns of all parts: text joined by it, the others as arrays.
+
+    The driver takes its time over each element of an array; a text is copied whole.
+    """
+    separator = "\x1f"
+    while True:
+        values: list[Any] = [separator]
+        for types, columns in parts:
+            for type_, column in zip(types.values(), columns, strict=False):
+                if type_ != "text":
+                    values.append(column)
+                    continue
+                # One at the end too, or a single empty text would be no element at all.
+                joined = separator.join(column) + separator
+                if joined.count(separator) != len(column):
+                    break
+                values.append(joined)
+            else:
+                continue
+            break
+        else:
+            return values
+        separator = new_id()
 
 
 @cache
 def _statement(shape: Shape) -> str:
     """Build the statement; it is all constants.
 
-    The head's row comes first: whoever has it, nobody else gives out positions.
+    The head's row comes first: whoever has it, nobody else gives out positions. A count that is
+    wrong divides by zero, which is how a statement says no: nothing of it is then done.
     """
-    numbers = count(1)
-    # Division by zero is how a statement says no: nothing of it is then done.
-    check = ""
+    numbers = count(5)
+    head = "SELECT position FROM log_head"
     if shape.folds:
-        added = f"position + ${next(numbers)}::bigint"
-        head = f"UPDATE log_head SET position = {added} RETURNING position"  # noqa: S608
-    else:
-        head = "SELECT position FROM log_head"
-    if shape.moved:
-        check = f", 1 / ((SELECT count(*) FROM moved) = ${next(numbers)}::bigint)::int"  # noqa: S608
+        head = "UPDATE log_head SET position = position + $3::bigint RETURNING position"
     parts = [f"head AS ({head})"]
 
-    def rows(types: Sequence[str], columns: str) -> str:
-        arrays = ", ".join(f"${next(numbers)}::{type_}[]" for type_ in types)
-        return f"unnest({arrays}) AS u({columns})"
+    def rows(types: Mapping[str, str]) -> str:
+        arrays = [
+            f"string_to_array(${number}::text, $4::text)"
+            if type_ == "text"
+            else f"${number}::{type_}[]"
+            for type_, number in zip(types.values(), numbers, strict=False)
+        ]
+        return f"unnest({', '.join(arrays)}) AS u({', '.join(types)})"
 
     if shape.events:
-        base = "head.position - $1 + " if shape.folds else ""
-        selected = ", ".join(
-            f"{base}u.position" if column == "position" else f"u.{column}"
-            for column in EVENT_COLUMNS.split(", ")
-        )
-        source = rows(_EVENT_TYPES, EVENT_COLUMNS)
-        parts.append(
-            f"written AS (INSERT INTO events ({EVENT_COLUMNS}) SELECT {selected}"  # noqa: S608
-            f" FROM head, {source})"
-        )
+        parts.append(_insert_events(rows(_EVENT_TYPES)))
     if shape.moved:
         parts.append(
             "moved AS (UPDATE streams s SET version = u.version,"  # noqa: S608
             " folding_version = u.folding_version, attempt = u.attempt"
-            f" FROM {rows(_MOVED_TYPES, _MOVED_COLUMNS)} WHERE s.stream = u.stream"
+            f" FROM {rows(_MOVED_TYPES)} WHERE s.stream = u.stream"
             " AND s.version = u.was_version AND s.attempt = u.was_attempt RETURNING 1)"
         )
     if shape.made:
-        parts.append(_insert("made", "streams", _STREAM_COLUMNS, rows(_STREAM_TYPES, "a, b, c, d")))
+        parts.append(_insert("made", "streams", _MADE_TYPES, "u.version", rows))
     if shape.answers:
-        source = rows(_ANSWER_TYPES, "a, b, c, d, e")
-        parts.append(_insert("answered", "commands", _ANSWER_COLUMNS, source))
+        parts.append(_insert("answered", "commands", _ANSWER_TYPES, "u.answer", rows, "at"))
     if shape.names:
-        parts.append(
-            _insert("named", "reservations", _NAME_COLUMNS, rows(_NAME_TYPES, "a, b, c, d"))
-        )
-    return f"WITH {', '.join(parts)} SELECT head.position{check} FROM head"  # noqa: S608
+        parts.append(_insert("named", "reservations", _NAME_TYPES, "nullif(u.id, '')", rows))
+    moved = "(SELECT count(*) FROM moved)" if shape.moved else "0"
+    return (
+        f"WITH {', '.join(parts)} SELECT head.position,"  # noqa: S608
+        f" 1 / ({moved} = $2::bigint)::int, $1::bigint, $3::bigint, $4::text FROM head"
+    )
 
 
-def _insert(name: str, table: str, columns: str, source: str) -> str:
-    return f"{name} AS (INSERT INTO {table} ({columns}) SELECT * FROM {source})"  # noqa: S608
+def _insert_events(source: str) -> str:
+    constants = {
+        "at": "$1",
+        "schema_version": str(SCHEMA_VERSION),
+        # Null for an entry, whatever is added to it.
+        "position": "head.position - $3 + u.position",
+    }
+    selected = ", ".join(constants.get(column, f"u.{column}") for column in _PLACES)
+    return (
+        f"written AS (INSERT INTO events ({EVENT_COLUMNS}) SELECT {selected}"  # noqa: S608
+        f" FROM head, {source} WHERE u.version IS NOT NULL)"
+    )
+
+
+def _insert(
+    name: str,
+    table: str,
+    types: Mapping[str, str],
+    present: str,
+    rows: Callable[[Mapping[str, str]], str],
+    *stamps: str,
+) -> str:
+    """Return an insert. `present` is null in the row that the last separator makes."""
+    columns = ", ".join((*types, *stamps))
+    selected = ", ".join((*(f"u.{column}" for column in types), *("$1" for _ in stamps)))
+    return (
+        f"{name} AS (INSERT INTO {table} ({columns}) SELECT {selected}"  # noqa: S608
+        f" FROM {rows(types)} WHERE {present} IS NOT NULL)"
+    )

@@ -298,6 +298,22 @@ async def test_what_cannot_be_stored_fails_alone(store: Store) -> None:
     assert [each.stream for each in await store.read_all(after=0)] == ["agent-a1", "agent-a3"]
 
 
+async def test_any_text_is_stored_as_it_is(store: Store) -> None:
+    """Whatever separates values on their way to the database."""
+    odd = Meta(actor="a\x1fb", workspace_id="", command_id="\x1f", correlation_id="ü\n,{}\"'")
+    stream = "agent-\x1f"
+
+    await asyncio.gather(
+        store.append([change(stream, created(), expected=0)], odd),
+        store.append([change("agent-a2", created(), line(1), expected=0)], ME),
+    )
+
+    [recorded] = await store.read(stream)
+    assert (recorded.actor, recorded.workspace_id, recorded.command_id) == ("a\x1fb", "", "\x1f")
+    assert recorded.correlation_id == "ü\n,{}\"'"
+    assert await store.head() == 2
+
+
 async def test_a_caller_that_gives_up_disturbs_nobody(store: Store) -> None:
     appends = [
         asyncio.ensure_future(store.append([change(f"agent-{n}", created(), expected=0)], ME))
