@@ -61,7 +61,6 @@ async def test_reads_are_served_while_a_rebuild_and_appends_go_on(
 ) -> None:
     """At no time is a row missing that was acknowledged and waited for before."""
     monkeypatch.setattr(rebuilding, "FILL_EVENTS", 50)  # many transactions: many times to look
-    monkeypatch.setattr(generations, "KEEP_RETIRED_SECONDS", 0.0)
     await say_much(store, 100)
     known = {row.id for row in await everything_after_build(parts, reads)}
     done = asyncio.Event()
