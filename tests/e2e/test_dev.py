@@ -93,7 +93,7 @@ def test_the_directory_is_for_its_owner_only(dev: DevServer) -> None:
 def test_started_twice_it_says_so(dev: DevServer) -> None:
     second = start(dev.data, "--port", "1")
 
-    assert second.returncode == 1
+    assert second.returncode == 5
     assert f"already runs on {dev.data} at {dev.url} (process {dev.process.pid})" in second.stderr
     assert len(second.stderr.splitlines()) == 1
     assert httpx.get(f"{dev.url}/healthz").status_code == 200
@@ -107,7 +107,7 @@ def test_a_taken_port_is_said(tmp_path: Path) -> None:
 
         done = start(tmp_path / "data", "--port", str(port))
 
-    assert done.returncode == 1
+    assert done.returncode == 5
     assert f"Cannot listen on 127.0.0.1, port {port}" in done.stderr
     assert "--port" in done.stderr
 

@@ -35,7 +35,7 @@ REFUSALS: dict[Mode, tuple[str, str]] = {
     ),
     "FULL_BUILD": (
         "This server does not build environments of their own.",
-        "Remove what asks for one; requirements must have wheels for the base environment's Python.",
+        "Remove what asks for one; require only packages with wheels for the base's Python.",
     ),
 }
 

@@ -4,31 +4,38 @@ import argparse
 import sys
 from pathlib import Path
 
-from domain.errors import ArgosyError
+from domain.errors import ArgosyError, Conflict
 from workers.dev.directory import DataDirectory
 from workers.dev.supervisor import Supervisor
 from workers.dev.telling import Teller
 
+# As for every command of `argosy`: docs/reference/cli.md.
+UNABLE, REFUSED = 4, 5
+
 
 def main() -> int:
-    """Run until Ctrl-C or SIGTERM; 1 if the server could not start."""
+    """Run until Ctrl-C or SIGTERM: 0. Else 5 if directory or port are taken, 4 if it cannot."""
     given = _arguments()
     teller = Teller(as_json=given.json)
     try:
         directory = DataDirectory(given.data_dir.absolute())
     except ArgosyError as error:
-        print(f"error: {error.detail}", file=sys.stderr)  # noqa: T201 - for a person
-        return 1
+        return _say(error)
     try:
         supervisor = Supervisor(
             directory, teller, host=given.host, port=given.port, workers=given.workers
         )
         return supervisor.run()
     except ArgosyError as error:
-        print(f"error: {error.detail}", file=sys.stderr)  # noqa: T201 - for a person
-        return 1
+        return _say(error)
     finally:
         directory.release()
+
+
+def _say(error: ArgosyError) -> int:
+    """Say what is wrong to the person who started it; returns the exit code."""
+    print(f"error: {error.detail}", file=sys.stderr)  # noqa: T201 - for a person
+    return REFUSED if isinstance(error, Conflict) else UNABLE
 
 
 def _arguments() -> argparse.Namespace:
