@@ -8,11 +8,13 @@ from litestar import Request, Response
 from litestar.datastructures import State
 from msgspec import Struct
 
+from adapters.bases import python_version
 from adapters.wiring import Services
 from api.auth import Caller, Keys
 from api.folding import missing
 from api.idempotency import idempotency_of
 from api.live import LiveHub
+from api.syntax import Syntax
 from api.tenancy import Place, Tenancy
 from domain.decider import Recorded
 from domain.errors import Conflict
@@ -39,6 +41,7 @@ class Shared:
         self.services = services
         self.reads = reads
         self.base = base
+        self.syntax = Syntax(python_version(base))
         self.keys = Keys(services.store)
         self.tenancy = Tenancy(services.store)
         self.hub = LiveHub(services.store, services.live)

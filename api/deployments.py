@@ -197,7 +197,7 @@ async def _definition(data: NewDeployment, call: Call) -> Definition:
                 framework=source.framework,
                 python=source.python,
             )
-            return await stored(sent, call.shared.base, call.services.blobs)
+            return await stored(sent, call.shared.syntax, call.services.blobs)
         case None, str() as image:
             return ImageDefinition(image=check_text(image, "image"))
         case None, None:

@@ -4,17 +4,16 @@ Everything is checked before anything is stored; blobs of a deploy that is refus
 that nothing refers to.
 """
 
-import asyncio
 import re
 from collections.abc import Mapping
 
 from msgspec import Struct
 
-from adapters.bases import python_version
+from api.syntax import Syntax
 from domain.errors import Invalid
-from domain.execution import Base, SourceDefinition
+from domain.execution import SourceDefinition
 from domain.ports import Blobs
-from domain.sources import check_files, check_syntax, find_entry_point
+from domain.sources import check_files, find_entry_point
 
 REQUIREMENTS_FILE = "requirements.txt"
 MAX_TEXT = 100_000  # characters of a requirements text or a prompt
@@ -36,9 +35,10 @@ class Source(Struct, frozen=True, kw_only=True):
     requirements_field: str = "source.requirements"
 
 
-async def stored(source: Source, base: Base, blobs: Blobs) -> SourceDefinition:
+async def stored(source: Source, syntax: Syntax, blobs: Blobs) -> SourceDefinition:
     """Check and store a source. Raises Invalid naming the field, and Unavailable."""
-    files, entry_point = await asyncio.to_thread(_checked, source, base)
+    files, entry_point = _checked(source)
+    await syntax.check(files, field=source.files_field)
     requirements = source.requirements
     if requirements is None or not requirements.strip():
         requirements = files.get(REQUIREMENTS_FILE, "")
@@ -54,14 +54,13 @@ async def stored(source: Source, base: Base, blobs: Blobs) -> SourceDefinition:
     )
 
 
-def _checked(source: Source, base: Base) -> tuple[dict[str, str], str]:
+def _checked(source: Source) -> tuple[dict[str, str], str]:
     if not source.files:
         raise Invalid("A source has at least one file.", field=source.files_field)
     files = check_files(source.files, field=source.files_field)
     entry_point = find_entry_point(
         files, source.entry_point, field=source.entry_point_field, where=source.files_field
     )
-    check_syntax(files, python_version(base), field=source.files_field)
     return files, entry_point
 
 

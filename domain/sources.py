@@ -100,7 +100,7 @@ def check_syntax(
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             line = getattr(error, "lineno", None) or 1
             column = getattr(error, "offset", None) or 1
-            what = getattr(error, "msg", None) or str(error)
+            what = getattr(error, "msg", None) or str(error) or "too much to compile"
             raise Invalid(
                 f"{path}, line {line}, column {column}: {what}.",
                 field=f"{field}.{path}",

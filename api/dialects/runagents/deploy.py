@@ -102,7 +102,7 @@ async def _definition(body: DeployBody, call: Call) -> Definition:
         entry_point_field="entry_point",
         requirements_field="requirements",
     )
-    return await stored(source, call.shared.base, call.services.blobs)
+    return await stored(source, call.shared.syntax, call.services.blobs)
 
 
 # Any: the values are those of Settings' fields, each checked or typed by the body.
