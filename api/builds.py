@@ -9,7 +9,15 @@ from msgspec import Struct
 
 from api.calls import Call
 from api.folding import Folded, fold, missing
-from api.following import After, EventLimit, LastEventId, live_events, resume_after
+from api.following import (
+    After,
+    EventLimit,
+    LastEventId,
+    LivePage,
+    live_events,
+    paged,
+    resume_after,
+)
 from api.paging import Cursor, Limit, Listed, listed
 from api.times import stamp
 from domain import builds
@@ -78,6 +86,7 @@ async def show_build(build_id: FromPath[str], call: NamedDependency[Call]) -> Bu
     operation_id="FollowBuild",
     opt={"needs": "read"},
     tags=["Builds"],
+    responses=paged(LivePage),
 )
 async def follow_build(
     build_id: FromPath[str],

@@ -12,7 +12,15 @@ from litestar.params import QueryParameter
 from msgspec import Struct
 
 from api.calls import Call
-from api.following import After, EventLimit, LastEventId, resume_after, sse, wants_stream
+from api.following import (
+    After,
+    EventLimit,
+    LastEventId,
+    paged,
+    resume_after,
+    sse,
+    wants_stream,
+)
 from api.live import HEARTBEAT, HEARTBEAT_SECONDS
 from api.recorded_views import RecordedEvent, shown
 from api.visibility import Visible
@@ -59,7 +67,13 @@ class Filter:
         return await self._visible.sees(recorded)
 
 
-@get("/events", operation_id="ReadLog", opt={"needs": "audit"}, tags=["Log"])
+@get(
+    "/events",
+    operation_id="ReadLog",
+    opt={"needs": "audit"},
+    tags=["Log"],
+    responses=paged(LogPage),
+)
 async def read_log(
     request: Request[Any, Any, Any],
     call: NamedDependency[Call],

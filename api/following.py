@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from litestar import Request, Response
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter, QueryParameter
 from litestar.response import Stream
 from msgspec import Struct
@@ -21,10 +22,18 @@ LastEventId = Annotated[str | None, HeaderParameter(name="Last-Event-ID", max_le
 
 
 class LivePage(Struct, frozen=True, kw_only=True):
-    """Events in order. next_after: where to go on, null when there are no more for now."""
+    """Events in order, each with its `type`, `version` and `at`, and what its type has besides.
+
+    next_after: where to go on, null when there are no more for now.
+    """
 
     items: list[dict[str, Any]]
     next_after: int | None
+
+
+def paged(page: type[Struct]) -> dict[int, ResponseSpec]:
+    """Return what the document says of events that are paged or followed."""
+    return {200: ResponseSpec(page, generate_examples=False, description="A page, or a stream.")}
 
 
 def wants_stream(request: Request[Any, Any, Any]) -> bool:

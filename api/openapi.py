@@ -8,6 +8,8 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
+from api.following import EVENT_STREAM
+
 VERSION = "0.1.0"
 
 PROBLEM: dict[str, Any] = {
@@ -25,6 +27,19 @@ PROBLEM: dict[str, Any] = {
     "additionalProperties": True,
 }
 METHODS = frozenset({"get", "post", "put", "patch", "delete"})
+REQUEST_ID: dict[str, Any] = {
+    "X-Request-Id": {"description": "Names this request in the logs.", "schema": {"type": "string"}}
+}
+IDEMPOTENCY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Sent again with the same key and body, the request is answered as before.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
+FRAMES: dict[str, Any] = {
+    "description": "Frames of `id`, `event` and `data`, one of the page's items as JSON.",
+    "type": "string",
+}
 ANY_PROBLEM = {
     "description": "A problem.",
     "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
@@ -49,7 +64,7 @@ def described(document: dict[str, Any]) -> dict[str, Any]:
     schemas = {**components.get("schemas", {}), "Problem": PROBLEM}
     paths = {
         path: {
-            method: _answering(operation) if method in METHODS else operation
+            method: _completed(method, operation) if method in METHODS else operation
             for method, operation in item.items()
         }
         for path, item in document["paths"].items()
@@ -57,10 +72,22 @@ def described(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "paths": paths, "components": {**components, "schemas": schemas}}
 
 
-def _answering(operation: dict[str, Any]) -> dict[str, Any]:
+def _completed(method: str, operation: dict[str, Any]) -> dict[str, Any]:
+    """Return an operation with what all of its kind have in common."""
+    parameters = operation.get("parameters", [])
     # Litestar documents its own 400, which nobody gets here.
-    kept = {code: answer for code, answer in operation["responses"].items() if code != "400"}
-    return {**operation, "responses": {**kept, "default": ANY_PROBLEM}}
+    answers = {code: answer for code, answer in operation["responses"].items() if code != "400"}
+    if any(each["name"] == "Last-Event-ID" for each in parameters):
+        content = {**answers["200"]["content"], EVENT_STREAM: {"schema": FRAMES}}
+        answers["200"] = {**answers["200"], "content": content}
+    if method == "post":
+        parameters = [*parameters, IDEMPOTENCY]
+    answers["default"] = ANY_PROBLEM
+    responses = {
+        code: {**answer, "headers": {**answer.get("headers", {}), **REQUEST_ID}}
+        for code, answer in answers.items()
+    }
+    return {**operation, "parameters": parameters, "responses": responses}
 
 
 def openapi_config() -> OpenAPIConfig:

@@ -30,7 +30,8 @@ class Run(Struct, frozen=True, kw_only=True):
     status: `waiting` until the agent's program runs.
     reason: why it did not complete, from a closed set; `detail` in words.
     output: cut at 64 KiB; `output_digest` is then the whole one's, which /output answers with.
-    extra: what the agent returned beside its answer. Lists leave it and the digest out.
+    extra: what the agent returned beside its answer.
+    Lists leave out `files`, `extra` and `output_digest`, and cut texts at 1,024 characters.
     exit_code: of the agent's program, null where it has none.
     version: its stream's.
     """

@@ -11,7 +11,15 @@ from msgspec import Meta, Struct
 
 from api.calls import Call, Outcome, positioned
 from api.folding import Folded, fold, folded, missing
-from api.following import After, EventLimit, LastEventId, live_events, resume_after
+from api.following import (
+    After,
+    EventLimit,
+    LastEventId,
+    LivePage,
+    live_events,
+    paged,
+    resume_after,
+)
 from api.paging import Cursor, Limit, Listed, listed
 from api.run_views import Run, listed_run, shown
 from api.sources import check_text
@@ -158,7 +166,13 @@ async def cancel_run(
     return positioned(shown(found), made.position, 202)
 
 
-@get("/runs/{run_id:str}/events", operation_id="FollowRun", opt={"needs": "read"}, tags=["Runs"])
+@get(
+    "/runs/{run_id:str}/events",
+    operation_id="FollowRun",
+    opt={"needs": "read"},
+    tags=["Runs"],
+    responses=paged(LivePage),
+)
 async def follow_run(
     run_id: FromPath[str],
     request: Request[Any, Any, Any],

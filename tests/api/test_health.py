@@ -62,3 +62,24 @@ async def test_the_document_names_every_operation_once(api: Api) -> None:
     assert schemas["Problem"]["required"]
     assert schemas["RunRequest"]["required"] == ["message"]
     assert not any(path.startswith(("/api", "/runs")) for path in document["paths"])
+
+
+async def test_the_document_says_what_can_be_sent_and_comes_back_beside_the_body(api: Api) -> None:
+    document = (await api.ask("GET", "/schema/openapi.json", key=None)).json()
+    schemas = document["components"]["schemas"]
+
+    followed: dict[str, str] = {}
+    for item in document["paths"].values():
+        for method, operation in item.items():
+            headers = {each["name"] for each in operation.get("parameters", [])}
+            assert ("Idempotency-Key" in headers) == (method == "post"), operation["operationId"]
+            for answer in operation["responses"].values():
+                assert "X-Request-Id" in answer["headers"]
+            if "Last-Event-ID" in headers:
+                content = operation["responses"]["200"]["content"]
+                assert "text/event-stream" in content
+                reference = content["application/json"]["schema"]["$ref"]
+                followed[operation["operationId"]] = reference.rsplit("/", 1)[-1]
+
+    assert followed == {"FollowRun": "LivePage", "FollowBuild": "LivePage", "ReadLog": "LogPage"}
+    assert set(followed.values()) <= set(schemas)
