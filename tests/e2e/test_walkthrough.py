@@ -79,6 +79,45 @@ def test_the_script_of_the_published_example_prints_hello(dev: DevServer) -> Non
     assert run["output"] == "hello"
 
 
+def test_what_a_published_deploy_says_reaches_the_agent(dev: DevServer) -> None:
+    source = (
+        "import os, helper\n"
+        "def handler(request, ctx):\n"
+        "    return '|'.join([os.environ['REGION'], ctx.system_prompt, helper.GREETING])\n"
+    )
+    body = {
+        "agent_name": "spoken-to",
+        "source_files": {"src/main_agent.py": source, "src/helper.py": "GREETING = 'hi'"},
+        "entry_point": "src/main_agent.py",
+        "requirements": "runagents>=0.2.0\n",
+        "framework": "langgraph",
+        "system_prompt": "Be kind.",
+        "env": [{"name": "REGION", "value": "north"}],
+    }
+    headers = {"Authorization": f"Bearer {KEY}"}
+
+    answer = httpx.post(f"{dev.url}/api/deploy", json=body, headers=headers, timeout=30)
+
+    assert answer.status_code == 201, answer.text
+    run = dev.argosy("invoke", "spoken-to", "-m", "x", "--json").json
+    assert run["output"] == "north|Be kind.|hi"
+
+
+def test_an_image_is_recorded_and_refused_in_words(dev: DevServer) -> None:
+    """Nothing here runs images: the deployment fails and says so, and so does a run of it."""
+    body = {"agent_name": "boxed", "image": "ghcr.io/acme/my-agent:1.2.0"}
+    headers = {"Authorization": f"Bearer {KEY}"}
+    answer = httpx.post(f"{dev.url}/api/deploy", json=body, headers=headers, timeout=30)
+    assert answer.json()["execution_mode"] == "IMAGE"
+    build = dev.argosy("build", "list", "--json").json["items"][0]
+
+    dev.argosy("build", "logs", build["id"], "--follow", expect=1)
+
+    refused = dev.argosy("invoke", "boxed", "-m", "x", expect=None)
+    assert refused.code != 0
+    assert "does not run container images" in refused.err
+
+
 def test_requirements_are_built_into_a_layer(dev: DevServer, tmp_path: Path) -> None:
     source = (
         "import idna\ndef handler(request):\n    return idna.encode(request['message']).decode()\n"
