@@ -5,6 +5,8 @@ import asyncio
 import signal
 import sys
 
+import uvloop
+
 from adapters.settings import Settings, read_settings
 from adapters.telemetry import configure
 from domain.errors import ArgosyError
@@ -43,14 +45,14 @@ def main() -> int:
         configure("projector", settings.log_format, level)
         match arguments.command:
             case "status":
-                asyncio.run(show_status(settings))
+                uvloop.run(show_status(settings))
             case "rebuild":
                 [projection] = [each for each in PROJECTIONS if each.name == arguments.name]
-                asyncio.run(rebuild_now(settings, projection))
+                uvloop.run(rebuild_now(settings, projection))
             case "retry":
-                asyncio.run(retry(settings, arguments.name))
+                uvloop.run(retry(settings, arguments.name))
             case _:
-                asyncio.run(_run_until_signalled(settings))
+                uvloop.run(_run_until_signalled(settings))
     except ArgosyError as error:
         sys.stderr.write(f"{error.detail}\n")
         return 1

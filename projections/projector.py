@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -63,7 +64,8 @@ class Projector:
                     await self._wait()
         finally:
             await self._stop(*self._tasks)
-            await self._parts.leases.resign(ROLE, self._parts.owner)
+            with suppress(Unavailable):  # then it runs out by itself
+                await self._parts.leases.resign(ROLE, self._parts.owner)
 
     @property
     def _tasks(self) -> list[asyncio.Task[Any]]:

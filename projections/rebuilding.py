@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -10,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from domain.errors import Conflict
+from domain.errors import Conflict, Unavailable
 from domain.ports import EventStore, Leases
 from projections import generations
 from projections.feeding import Events, Feed, Poisoned, give, give_within, make_feed
@@ -73,7 +74,8 @@ async def rebuild(
                 log.info("projection.switched", table=switched.table_name)
                 return switched
     finally:
-        await parts.leases.resign(lease.role, parts.owner)
+        with suppress(Unavailable):  # then it runs out by itself
+            await parts.leases.resign(lease.role, parts.owner)
 
 
 class _Lease:

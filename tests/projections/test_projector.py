@@ -5,14 +5,17 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from msgspec.structs import replace
 
 from adapters.event_store.store import Store
 from domain.decider import Recorded
+from domain.errors import Unavailable
 from domain.runs import RunAnchored, RunClaimed
 from domain.workspaces import WorkspaceArchived, WorkspaceCreated
 from projections import generations
 from projections.builds import BUILDS
+from projections.databases import open_database
 from projections.feeding import give, make_feed
 from projections.generations import Superseded, served
 from projections.projection import Projection, Statement
@@ -236,3 +239,36 @@ async def test_rows_and_checkpoint_are_one_transaction(store: Store, parts: Part
     assert [row[0] for row in await whole_table(parts, RUNS)] == ["r1", "r2"]
     async with parts.engine.connect() as connection:
         assert [each.position for each in await generations.load(connection)] == [2]
+
+
+async def test_a_database_that_goes_away_is_waited_for(
+    store: Store, parts: Parts, reads: ReadModels
+) -> None:
+    """Every connection is cut, again and again, in the middle of whatever it was doing."""
+    if parts.engine.dialect.name != "postgresql":
+        pytest.skip("SQLite has no connections to cut")
+    cutter = open_database(parts.engine.url.render_as_string(hide_password=False), writes=True)
+    cut = sa.text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    async with projecting(parts, [RUNS, BUILDS]):
+        for seed in range(5):
+            async with cutter.begin() as connection:
+                await connection.execute(cut)
+            await say_much(store, 20, seed)
+        await cutter.dispose()
+        await until(lambda: has_all(parts, reads), reads)
+    live = await whole_table(parts, RUNS)
+    await built(parts, [RUNS])
+
+    assert await whole_table(parts, RUNS) == live
+
+
+async def has_all(parts: Parts, reads: ReadModels) -> bool:
+    try:
+        found = await reads.positions()
+    except Unavailable:
+        return False
+    head = await parts.store.head()
+    return all(name in found and found[name].position >= head for name in ("runs", "builds"))
