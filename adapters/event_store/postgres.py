@@ -35,6 +35,8 @@ _APPENDER_SETTINGS = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "enable_seqscan": "off",
+    # Planning these statements takes longer than running them.
+    "plan_cache_mode": "force_generic_plan",
 }
 
 
