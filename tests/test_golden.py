@@ -14,10 +14,7 @@ from tests.goldens import FOLDER, SUMS, golden_path
 FILES = sorted(FOLDER.glob("*.json"))
 
 # What the files were when they were made. A line may be added here, never changed or removed.
-SEALED = {
-    name: digest
-    for digest, name in (line.split() for line in SUMS.read_text().splitlines())
-}
+SEALED = {name: digest for digest, name in (line.split() for line in SUMS.read_text().splitlines())}
 
 
 def tag_and_version(path: Path) -> tuple[str, int]:
