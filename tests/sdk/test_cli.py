@@ -152,7 +152,12 @@ def test_the_newest_of_the_log_are_shown(server: RecordedServer, argosy: Cli) ->
 
 def test_a_stream_is_replayed(server: RecordedServer, argosy: Cli) -> None:
     stream = f"/v1/streams/run-{RUN_ID}"
-    state = {"kind": "ended", "end": {"how": "completed", "output": "a\nb"}, "attempts": 0}
+    state = {
+        "kind": "ended",
+        "end": {"how": "completed", "output": "a\nb"},
+        "attempts": 0,
+        "\x1b[2J": 1,
+    }
     folded = {"stream": f"run-{RUN_ID}", "version": 2, "folding_version": 2, "state": state}
     items = [answers.recorded(n, f"run.e{n}") for n in (1, 2, 3)]
     server.answer("GET", stream, Answer(body=folded))
@@ -163,6 +168,7 @@ def test_a_stream_is_replayed(server: RecordedServer, argosy: Cli) -> None:
 
     assert "State at version 2:" in told
     assert "    how: completed" in told
+    assert "\x1b" not in told
     assert "run.e3" not in told
     assert [event["version"] for event in as_json["events"]] == [1, 2]
     assert as_json["state"] == state

@@ -205,6 +205,38 @@ def test_the_exit_code_says_how_it_ended(
     assert f"argosy run events {RUN_ID}" in done.err
 
 
+HOSTILE = "\x1b[2J\x1b]0;x\x07\x9b31m\u202e"
+
+
+@pytest.mark.parametrize("options", [(), ("--follow",), ("--json",), ("--json", "--follow")])
+def test_why_a_run_failed_controls_no_terminal(
+    server: RecordedServer, argosy: Cli, options: tuple[str, ...]
+) -> None:
+    will_end(server, status="failed", reason="exit_nonzero", detail=HOSTILE)
+
+    done = argosy("invoke", "echo", "-m", "hello", *options)
+
+    assert not set("\x1b\x07\x9b\u202e") & set(done.out + done.err)
+    if "--json" in options:
+        assert json.loads(done.out)["detail"] == HOSTILE
+
+
+def test_why_a_build_failed_controls_no_terminal(
+    server: RecordedServer, argosy: Cli, tmp_path: Path
+) -> None:
+    made = answers.deployed(build_id=BUILD_ID, build_required=True)
+    failed = answers.build("failed", step="resolve", detail=HOSTILE, hint=HOSTILE)
+    server.answer("POST", f"{W}/deployments", Answer(status=201, body=made))
+    log = events(frame(1, "complete", status="failed", detail=HOSTILE))
+    server.answer("GET", f"/v1/builds/{BUILD_ID}/events", log)
+    server.answer("GET", f"/v1/builds/{BUILD_ID}", Answer(body=failed))
+    server.answer("GET", f"{W}/deployments/d", Answer(body=answers.deployment("failed")))
+
+    done = argosy("deploy", str(agent_folder(tmp_path / "echo")))
+
+    assert not set("\x1b\x07\x9b\u202e") & set(done.out + done.err)
+
+
 def test_not_waiting_prints_the_id(server: RecordedServer, argosy: Cli) -> None:
     server.answer("POST", START, Answer(status=202, body=answers.run("waiting")))
 

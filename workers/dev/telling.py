@@ -38,7 +38,8 @@ SHOWN = {
     "document.archived": (),
 }
 MOST_TEXT = 100
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+# Also line separators, and what turns the direction of writing.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+")
 
 
 class Teller:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from argosy.cli.options import json_option, workspace_option
-from argosy.cli.output import paint, print_json, size, step
+from argosy.cli.output import clean, paint, print_json, size, step
 
 LIMITS = ("memory_mb", "cpu", "pids", "disk_mb", "seconds", "output_kb")
 
@@ -104,7 +104,7 @@ def _wait(client: Any, deployed: Any) -> bool:
     if deployed.build_id:
         build = client.builds.get(deployed.build_id)
         why = " ".join(part for part in (f"{build.step}:", build.detail, build.hint) if part)
-    click.echo(f"{paint('The deploy failed.', 'red')} {why}", err=True)
+    click.echo(f"{paint('The deploy failed.', 'red', sys.stderr)} {clean(why)}", err=True)
     if deployment.serving:
         step(f"Revision {deployment.serving} serves as before.")
     return False

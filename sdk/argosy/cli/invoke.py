@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from argosy.cli.options import json_option, workspace_option
-from argosy.cli.output import paint, print_json, print_text, step
+from argosy.cli.output import clean, paint, print_json, print_text, step
 
 
 @click.command(name="invoke")
@@ -65,7 +65,7 @@ def command(
         print_text(run.output)
     if run.status != "completed" and not as_json:
         why = ": ".join(part for part in (run.reason, run.detail) if part)
-        click.echo(f"{paint(f'The run {run.status}', 'red', sys.stderr)} ({why}).", err=True)
+        click.echo(f"{paint(f'The run {run.status}', 'red', sys.stderr)} ({clean(why)}).", err=True)
         step(f"More: argosy run events {run.id}")
     return ENDINGS.get(run.status, FAILED)
 

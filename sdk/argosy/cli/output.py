@@ -11,7 +11,10 @@ from typing import Any, TextIO
 
 import click
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Beyond the ASCII ones: those that turn the direction of writing, and so hide what is written.
+_BEYOND_ASCII = "\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+_CONTROL = re.compile(f"[\x00-\x08\x0b-\x1f{_BEYOND_ASCII}]")
+_BARE_IN_JSON = re.compile(f"[{_BEYOND_ASCII}]")
 
 COLOURS = {
     "completed": "green",
@@ -32,14 +35,14 @@ def print_json(value: Any) -> None:
     """Print one JSON document, indented. `value`: anything that msgspec encodes."""
     import msgspec
 
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    sys.stdout.write(_escaped(msgspec.json.format(msgspec.json.encode(value), indent=2)) + "\n")
 
 
 def print_json_line(value: Any) -> None:
     """Print one JSON document on a line of its own, at once."""
     import msgspec
 
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.write(_escaped(msgspec.json.encode(value)) + "\n")
     sys.stdout.flush()
 
 
@@ -137,6 +140,11 @@ def compact(fields: dict[str, Any], room: int = 160) -> str:
     parts = [f"{name}={_short(value)}" for name, value in fields.items() if value not in _EMPTY]
     text = clean(" ".join(parts)).replace("\n", " ")
     return text if len(text) <= room else f"{text[: room - 1]}…"
+
+
+def _escaped(document: bytes) -> str:
+    """Return the same JSON without characters that control a terminal: they are in strings only."""
+    return _BARE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", document.decode())
 
 
 _EMPTY: tuple[object, ...] = (None, "", [], {})

@@ -38,7 +38,8 @@ def _lines(value: Any, depth: int) -> list[str]:
     indent = "  " * depth
     lines: list[str] = []
     pairs = cast("dict[Any, Any]", value).items() if isinstance(value, dict) else enumerate(value)
-    for name, inner in pairs:
+    for key, inner in pairs:
+        name = clean(str(key)).replace("\n", " ")
         if inner and isinstance(inner, dict | list):
             lines += [f"{indent}{name}:", *_lines(inner, depth + 1)]
             continue
