@@ -78,6 +78,20 @@ out.write(sys.stdin.buffer.read())
     assert done.stdout == os.fsencode(text) * 2 + b"yes" + bytes(300_000)
 
 
+async def test_no_variable_changes_how_a_program_starts(here: Machine) -> None:
+    code = """
+import os
+os.write(1, os.environb[b"TWO_LINES"] + b"\\n" + os.environb[b"n"])
+os.write(int(os.environ["ARGOSY_CHANNEL_FD"]), b"heard")
+"""
+    given = {"n": "x", "line": "exit 9", "IFS": "a", "TWO_LINES": "1\n2", "ARGOSY_CHANNEL_FD": "1"}
+    async with here.driver.open(spec(environment=given, channel=True)) as sandbox:
+        done = await outcome(sandbox.run(here.python(code), environment=given))
+
+    assert done.stdout == b"1\n2\nx"
+    assert done.channel == b"heard"
+
+
 async def test_the_environment_holds_what_was_given_and_a_few_defaults(here: Machine) -> None:
     code = "import json, os; print(json.dumps(dict(os.environ)))"
     done = await here.run(code, environment={"LANG": "de_DE.UTF-8", "SECRET": "s3cret"})

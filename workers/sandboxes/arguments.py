@@ -15,8 +15,9 @@ from workers.sandboxes.driver import GATEWAY_DIRECTORY, Spec
 from workers.sandboxes.namespaces import Paths
 
 READY = b"r"
-# "$1" is only there to be seen from outside: it names the sandbox, and so its owner.
-WAIT = "n='\n'\nprintf r\nIFS= read -r line || exit 125\neval \"$line\"\nexit 125"
+# "$1" is a line feed, which the line could not hold, and no variable of a program's can replace it.
+# "$2" is only there to be seen from outside: it names the sandbox, and so its owner.
+WAIT = 'printf r\nIFS= read -r line || exit 125\neval "$line"\nexit 125'
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -88,7 +89,7 @@ def _quoted(text: str, field: str) -> str:
     if "\0" in text:
         raise Invalid("A NUL cannot be passed to a program.", field=field)
     quoted = "'" + text.replace("'", "'\\''") + "'"
-    return quoted.replace("\n", "'\"$n\"'")
+    return quoted.replace("\n", "'\"$1\"'")
 
 
 def _flat(options: Iterable[tuple[str, ...]]) -> list[str]:

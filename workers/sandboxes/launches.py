@@ -70,7 +70,7 @@ def launch(bwrap: str, uid: int, spec: Spec, paths: Paths, name: str) -> Launch:
         inherited = [*files.values(), system_calls, information_theirs, arguments]
         with acting_as(uid) if uid != os.geteuid() else nullcontext():
             process = subprocess.Popen(  # noqa: S603, every word is ours
-                [bwrap, "--args", str(arguments), SHELL, "-c", WAIT, "sandbox", name],
+                [bwrap, "--args", str(arguments), SHELL, "-c", WAIT, "sandbox", "\n", name],
                 env={},
                 cwd="/",
                 stdin=stdin_theirs,

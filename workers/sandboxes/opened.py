@@ -85,7 +85,12 @@ class BubblewrapSandbox:
             raise RuntimeError("a sandbox runs one program")
         line = program_line(
             argv,
-            {**self._defaults(), **self._spec.environment, **(environment or {})},
+            {
+                **self._defaults(),
+                **self._spec.environment,
+                **(environment or {}),
+                **self._channel(),
+            },
             self._spec.limits if self.group is None else None,
         )
         self._used = True
@@ -238,13 +243,16 @@ class BubblewrapSandbox:
         self._tasks.append(asyncio.create_task(work))
 
     def _defaults(self) -> dict[str, str]:
-        channel = self._launch.channel_number
         return {
             "HOME": TEMPORARY,
             "PWD": self._spec.working_directory,
             "LANG": "C.UTF-8",
-            **({CHANNEL_VARIABLE: str(channel)} if channel is not None else {}),
         }
+
+    def _channel(self) -> dict[str, str]:
+        """What no other variable may replace: else nobody could tell how the program does."""
+        number = self._launch.channel_number
+        return {} if number is None else {CHANNEL_VARIABLE: str(number)}
 
     def _exit(self) -> Exit:
         status = self._life.status
