@@ -15,7 +15,9 @@ from domain.live import live_view
 EVENT_STREAM = "text/event-stream"
 MAX_EVENTS = 1000
 
-After = Annotated[int, QueryParameter(ge=0)]
+MAX_NUMBER = 2**63 - 1  # what the databases count to
+
+After = Annotated[int, QueryParameter(ge=0, le=MAX_NUMBER)]
 EventLimit = Annotated[int, QueryParameter(ge=1, le=MAX_EVENTS)]
 # Without its name this would be a query parameter, and resuming would silently start over.
 LastEventId = Annotated[str | None, HeaderParameter(name="Last-Event-ID", max_length=20)]
@@ -47,7 +49,7 @@ def resume_after(after: int, last_event_id: str | None) -> int:
         return after
     if not last_event_id.isdecimal() or not last_event_id.isascii():
         raise Malformed("Last-Event-ID is a number that a frame had as its id.")
-    return int(last_event_id)
+    return min(int(last_event_id), MAX_NUMBER)
 
 
 async def live_events(

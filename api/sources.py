@@ -18,6 +18,9 @@ from domain.sources import check_files, find_entry_point
 REQUIREMENTS_FILE = "requirements.txt"
 MAX_TEXT = 100_000  # characters of a requirements text or a prompt
 MAX_VARIABLES = 500
+# What Linux gives a program: 128 KiB a variable, and some of the megabytes for all of them.
+MAX_VARIABLE_BYTES = 100_000
+MAX_ENVIRONMENT_BYTES = 1_000_000
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -85,4 +88,10 @@ def check_environment(environment: Mapping[str, str], *, field: str) -> dict[str
                 field=f"{field}.{name[:100]}",
             )
         check_text(value, f"{field}.{name}")
+        if len(value.encode()) > MAX_VARIABLE_BYTES:
+            raise Invalid(
+                f"{field}.{name} has at most {MAX_VARIABLE_BYTES} bytes.", field=f"{field}.{name}"
+            )
+    if sum(len(value.encode()) for value in environment.values()) > MAX_ENVIRONMENT_BYTES:
+        raise Invalid(f"{field} has at most {MAX_ENVIRONMENT_BYTES} bytes.", field=field)
     return dict(environment)

@@ -1,11 +1,11 @@
 """Workspaces: create, list, show, archive."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from litestar import Controller, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from api.calls import Call, positioned
 from api.folding import Folded, fold, missing
@@ -20,12 +20,14 @@ from domain.sources import check_name
 from domain.workspaces import WORKSPACE, ArchiveWorkspace, CreateWorkspace
 from projections.workspaces import WorkspaceRow, list_workspaces
 
+MAX_NAME = 200
+
 
 class NewWorkspace(Struct, frozen=True, forbid_unknown_fields=True):
     """`slug`: a DNS label, unique in the organization. `name`: for people; the slug if empty."""
 
     slug: str
-    name: str = ""
+    name: Annotated[str, Meta(max_length=MAX_NAME)] = ""
 
 
 class Workspace(Struct, frozen=True, kw_only=True):

@@ -15,11 +15,14 @@ MAX_FILES = 2_000
 MAX_FILE_BYTES = 5_000_000
 MAX_TOTAL_BYTES = 9_000_000
 MAX_PATH_LENGTH = 512
+MAX_NAME_BYTES = 255  # of one file or folder: what file systems take
 
 # Where an entry point is looked for when none is named, in this order (RunAgents' examples use the
 # first; the rest is what other frameworks' templates call it).
 ENTRY_POINTS = ("agent.py", "main.py", "app.py", "handler.py", "src/agent.py", "src/main.py")
 
+# Also line separators, and what turns the direction of writing: names are shown to people.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -122,10 +125,13 @@ def _check_path(path: str, place: str) -> str:
     problems = {
         "is empty": not path or not parts,
         f"is longer than {MAX_PATH_LENGTH} characters": len(path) > MAX_PATH_LENGTH,
+        f"has a name of more than {MAX_NAME_BYTES} bytes": any(
+            len(part.encode(errors="replace")) > MAX_NAME_BYTES for part in parts
+        ),
         "is absolute": path.startswith("/"),
         "leaves the tree": ".." in parts,
         "has a backslash": "\\" in path,
-        "has a control character": any(ord(character) < 32 for character in path),
+        "has a control character": _CONTROL.search(path) is not None,
         "names a folder": path.endswith("/"),
     }
     for problem, true in problems.items():

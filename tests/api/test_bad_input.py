@@ -36,6 +36,13 @@ BAD_DEPLOYS: list[tuple[Any, int, str, str]] = [
     ({**GOOD, "environment": {"A": None}}, 400, "environment.A", "`str`"),
     ({**GOOD, "environment": {"1A": "x"}}, 422, "environment.1A", "letters"),
     ({**GOOD, "environment": {"A": "x\0y"}}, 422, "environment.A", "NUL"),
+    ({**GOOD, "environment": {"A": "é" * 60_000}}, 422, "environment.A", "100000 bytes"),
+    (
+        {**GOOD, "environment": {f"A{n}": "x" * 90_000 for n in range(20)}},
+        422,
+        "environment",
+        "1000000 bytes",
+    ),
     ({**GOOD, "system_prompt": "x" * 200_000}, 422, "system_prompt", "100000"),
     ({**GOOD, "name": "Not A Name"}, 422, "name", "lower-case"),
     ({"name": "a"}, 422, "source", "image"),
@@ -44,6 +51,8 @@ BAD_DEPLOYS: list[tuple[Any, int, str, str]] = [
     (files({"/etc/passwd": ""}), 422, "source.files./etc/passwd", "absolute"),
     (files({"../x.py": ""}), 422, "source.files.../x.py", "leaves the tree"),
     (files({"a/../../x.py": ""}), 422, "source.files.a/../../x.py", "leaves"),
+    (files({"é" * 200: ""}), 422, f"source.files.{'é' * 187}", "255 bytes"),
+    (files({"a\u202eb.py": ""}), 422, "source.files.a\u202eb.py", "control"),
     (files({"a\\b.py": ""}), 422, "source.files.a\\b.py", "backslash"),
     (files({"a": "", "a/b.py": ""}), 422, "source.files.a/b.py", "folder"),
     (files({"x.txt": ""}), 422, "source.files", "agent.py"),
@@ -121,6 +130,8 @@ BAD_PARAMETERS = [
     ("/v1/workspaces/default/runs?status=done", 422, "status"),
     ("/v1/events?type=run.never", 422, "type"),
     ("/v1/events?after=-1", 400, "after"),
+    (f"/v1/events?after={2**63}", 400, "after"),
+    (f"/v1/runs/x/events?after={10**30}", 400, "after"),
 ]
 
 
@@ -161,9 +172,13 @@ async def test_last_event_id_is_a_number(api: Api) -> None:
     await api.deploy()
     run = await api.request_run()
 
-    answer = await api.ask("GET", f"/v1/runs/{run['id']}/events", headers={"Last-Event-ID": "-1"})
+    path = f"/v1/runs/{run['id']}/events"
+
+    answer = await api.ask("GET", path, headers={"Last-Event-ID": "-1"})
+    beyond = await api.ask("GET", path, headers={"Last-Event-ID": "9" * 20})
 
     assert answer.status_code == 400
+    assert (beyond.status_code, beyond.json()["items"]) == (200, [])
 
 
 async def test_a_method_that_a_path_does_not_know(api: Api) -> None:
