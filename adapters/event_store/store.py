@@ -38,8 +38,7 @@ class Store:
 
     def wake(self, position: int) -> None:
         """Hint that the log has grown to `position`, which followers then read."""
-        if position > 0:
-            self._tails.wake()
+        self._tails.wake(position)
 
     async def append(
         self,
@@ -73,7 +72,7 @@ class Store:
         self, *, after: int, limit: int = 1000, types: Sequence[str] | None = None
     ) -> list[Recorded[Any]]:
         """Return folding events by position; see `EventStore`."""
-        page, _ = await self._page(after, limit, types)
+        page, _, _ = await self._page(after, limit, types)
         return page
 
     async def head(self) -> int:
@@ -120,15 +119,16 @@ class Store:
         if types is None:
             rows = await self._database.fetch(read.READ_ALL, (after, limit))
             page = read.recorded(rows)
-            return page, rows[-1][2] if rows else after
+            return page, rows[-1][2] if rows else after, len(rows) == limit
         # The head comes first: all that it covers is visible, so what is not found is not there.
         head = await self.head()
         if head <= after or not types:
-            return [], max(head, after)
+            return [], max(head, after), False
         values = (after, head, limit, *types)
         rows = await self._database.fetch(read.read_types(types, 3), values)
-        reached = rows[-1][2] if len(rows) == limit else head
-        return read.recorded(rows), reached
+        more = len(rows) == limit
+        reached = rows[-1][2] if more else head
+        return read.recorded(rows), reached, more
 
 
 async def open_store(url: str) -> Store:

@@ -9,8 +9,9 @@ from domain.ports import Appended
 
 POLL_SECONDS = 1.0
 
-type Page = tuple[list[Recorded[Any]], int]
-"""Events, and the position up to which there are no others of the wanted types."""
+type Page = tuple[list[Recorded[Any]], int, bool]
+"""Events, the position up to which there are no others of the wanted types, and whether more may
+follow at once: not if all that was visible is in it."""
 
 
 class Tails:
@@ -20,6 +21,7 @@ class Tails:
         self._loop = asyncio.get_running_loop()
         self._callbacks: list[Callable[[Appended], None]] = []
         self._waiting: set[asyncio.Event] = set()
+        self._told = 0  # the position that the followers were last woken for
 
     def on_commit(self, callback: Callable[[Appended], None]) -> None:
         """Tell `callback` of every append of this process."""
@@ -27,12 +29,18 @@ class Tails:
 
     def committed(self, appended: Appended) -> None:
         """Pass on what was appended. A callback that fails is the loop's business, not ours."""
-        self.wake()
+        self.wake(appended.position)
         for callback in self._callbacks:
             self._loop.call_soon(callback, appended)
 
-    def wake(self) -> None:
-        """Let all followers look now."""
+    def wake(self, position: int) -> None:
+        """Let all followers look now, unless they were told of this position before.
+
+        What one process appends it hears again from Redis, and entries have no position.
+        """
+        if position <= self._told:
+            return
+        self._told = position
         for hint in self._waiting:
             hint.set()
 
@@ -49,12 +57,11 @@ class Tails:
         try:
             while True:
                 hint.clear()
-                page, reached = await read(after)
+                page, reached, more = await read(after)
                 if page:
                     yield page
-                if reached > after:
-                    after = reached
-                else:
+                after = max(after, reached)
+                if not more:
                     await _wait(hint)
         finally:
             self._waiting.discard(hint)
