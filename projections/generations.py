@@ -7,6 +7,7 @@ the active or stopped one.
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -48,6 +49,15 @@ sa.Index(
     unique=True,
     sqlite_where=_BUILDING_HERE,
     postgresql_where=_BUILDING_HERE,
+)
+
+# What a checkpoint is recognised by.
+_STANDING = (
+    _TABLE.c.name,
+    _TABLE.c.version,
+    _TABLE.c.generation,
+    _TABLE.c.state,
+    _TABLE.c.position,
 )
 
 # Two processes that create tables at once would fail on PostgreSQL: IF NOT EXISTS is no lock.
@@ -161,13 +171,13 @@ async def advance(
 
     Raises Superseded if one of them does not: another process was there first.
     """
-    standing = sa.or_(
-        *(
-            sa.and_(_is(each), _TABLE.c.state == each.state, _TABLE.c.position == each.position)
-            for each in generations
-        )
-    )
-    moved = await connection.execute(sa.update(_TABLE).where(standing).values(position=position))
+    standing = {
+        f"{column.name}_{number}": getattr(each, column.name)
+        for number, each in enumerate(generations)
+        for column in _STANDING
+    }
+    statement = _advancing(len(generations))
+    moved = await connection.execute(statement, {**standing, "reached": position})
     if moved.rowcount != len(generations):
         raise Superseded
 
@@ -204,6 +214,16 @@ async def drop_retired(connection: AsyncConnection) -> None:
     for each in await load(connection):
         if each.state == "retired" and each.changed_at < before:
             await drop(connection, each)
+
+
+@cache
+def _advancing(count: int) -> sa.Update:
+    """Return the statement for so many checkpoints. Making one takes longer than running it."""
+    standing = (
+        sa.and_(*(column == sa.bindparam(f"{column.name}_{number}") for column in _STANDING))
+        for number in range(count)
+    )
+    return sa.update(_TABLE).where(sa.or_(*standing)).values(position=sa.bindparam("reached"))
 
 
 def _is(generation: Generation) -> sa.ColumnElement[bool]:

@@ -86,12 +86,14 @@ class Projector:
             if projection.name not in self._builds and _needs_build(projection, found):
                 work = rebuild(self._parts, projection, fresh=False)
                 self._builds[projection.name] = asyncio.create_task(work)
-        feeds = self._feeds(found) if leads else []
-        if self._feeding is not None and self._fed != _keys(feeds):
+        fed = self._to_feed(found) if leads else []
+        keys = frozenset(generation.key for _, generation in fed)
+        if self._feeding is not None and self._fed != keys:
             await self._stop(self._feeding)
             self._feeding = None
-        if self._feeding is None and feeds:
-            self._fed = _keys(feeds)
+        if self._feeding is None and fed:
+            self._fed = keys
+            feeds = [make_feed(self._parts.engine, *each) for each in fed]
             self._feeding = asyncio.create_task(self._feed(feeds))
 
     def _collect(self) -> None:
@@ -111,10 +113,10 @@ class Projector:
         self._renew_at = monotonic() + RENEW_SECONDS if leads else float("-inf")
         return leads
 
-    def _feeds(self, found: Sequence[Generation]) -> list[Feed]:
+    def _to_feed(self, found: Sequence[Generation]) -> list[tuple[Projection, Generation]]:
         """Return what this code can feed: another version's table belongs to another code."""
         return [
-            make_feed(self._parts.engine, projection, generation)
+            (projection, generation)
             for projection in self._projections
             if (generation := served(found, projection.name))
             and generation.state == "active"
@@ -177,10 +179,6 @@ def _needs_build(projection: Projection, found: Sequence[Generation]) -> bool:
         return True
     settled = [each for each in mine if each.served or each.state == "failed"]
     return all(each.version < projection.version for each in settled)
-
-
-def _keys(feeds: Sequence[Feed]) -> frozenset[tuple[str, int, int]]:
-    return frozenset(feed.generation.key for feed in feeds)
 
 
 def _raise_unless(task: asyncio.Task[Any], *expected: type[Exception]) -> None:
