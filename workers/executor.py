@@ -27,7 +27,7 @@ from domain.runs import (
     Usage,
 )
 from workers.claims import Claim
-from workers.harnesses.harness import Result
+from workers.harnesses.harness import MAX_OUTPUT_BYTES, Result
 from workers.histories import History, read_history
 from workers.outcomes import Ending, collect_files, cut, judge
 from workers.plans import CannotRun, Plan, Workshop, plan_run
@@ -121,6 +121,8 @@ class Execution:
         ending = judge(verdict, end, result, plan.limits, cancelled=self._cancel.detail)
         ended = self._ended(ending, end, result, seconds)
         files, left_out = await self._collect(sandbox, plan)
+        if not result.output_complete:
+            left_out.append(f"The answer was cut: {MAX_OUTPUT_BYTES // 1024} KiB of it are kept.")
         transcript.add([LogWritten(stream="system", line=line) for line in left_out])
         return replace(ended, files=files, output_digest=await self._keep_output(result))
 

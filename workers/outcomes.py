@@ -15,7 +15,7 @@ from workers.harnesses.harness import Result
 from workers.sandboxes.driver import Exit, LeftOut, ResultFile, Sandbox
 
 # What RunEnded holds of the output; the whole of a longer one is a blob.
-MAX_OUTPUT_BYTES = 64 * 1024
+SHOWN_OUTPUT_BYTES = 64 * 1024
 MAX_FILES = 1000
 MAX_FILES_BYTES = 100 << 20
 AT_ONCE = 8  # files on their way to the blob store
@@ -58,7 +58,7 @@ def judge(
     return Ending(how=result.how, reason=result.reason, detail=result.detail)
 
 
-def cut(text: str, most: int = MAX_OUTPUT_BYTES) -> tuple[str, bool]:
+def cut(text: str, most: int = SHOWN_OUTPUT_BYTES) -> tuple[str, bool]:
     """Return the first `most` bytes of a text, cut between characters, and whether that is all."""
     data = text.encode(errors="replace")
     if len(data) <= most:

@@ -8,8 +8,8 @@ from adapters.settings import Settings
 from adapters.wiring import Services
 from workers.builder.indexes import find_index
 from workers.builder.tools import BuildTools
+from workers.harnesses.harnesses import find_harness
 from workers.harnesses.runtimes import write_runtime
-from workers.harnesses.source import Source
 from workers.layers import LayerCache
 from workers.plans import Workshop
 from workers.sandboxes import bases
@@ -46,7 +46,7 @@ def open_workshop(services: Services, paths: Paths) -> Workshop:
         driver=_driver(services.settings, paths),
         layers=open_layers(services),
         base=base,
-        harness=Source(),
+        harness=find_harness("source"),
         runtime=str(write_runtime(_cache(services), base.python)),
         scope=services.settings.limit_scope,
     )

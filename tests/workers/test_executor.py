@@ -204,6 +204,18 @@ async def test_a_long_output_is_cut_and_kept_whole_as_a_blob(bench: Bench) -> No
     assert whole.count("ü") == 75_000
 
 
+async def test_an_answer_that_is_too_long_to_keep_is_said(bench: Bench) -> None:
+    limits = Limits(memory_mb=128, disk_mb=8, seconds=20, output_kb=2048)
+    code = "def handler(request):\n    return 'a' * (1 << 20) + 'bc'\n"
+
+    end, history = await bench.run(code, limits=limits)
+
+    assert end.how == "completed"
+    assert await bench.world.services.blobs.get(end.output_digest) == b"a" * (1 << 20)
+    logged = [each.event.line for each in history if isinstance(each.event, LogWritten)]
+    assert logged == ["The answer was cut: 1024 KiB of it are kept."]
+
+
 async def test_a_line_that_is_not_ended_is_shown_while_the_program_waits(bench: Bench) -> None:
     code = "import time\nprint('thinking', end='', flush=True)\ntime.sleep(30)\n"
     await bench.world.deploy({"agent.py": code})
