@@ -9,6 +9,7 @@ import uvloop
 
 from adapters.settings import Settings, read_settings
 from adapters.telemetry import configure
+from adapters.wiring import open_services
 from domain.errors import ArgosyError
 from projections.operating import rebuild_now, retry, run, show_status
 from projections.registry import PROJECTIONS
@@ -19,7 +20,8 @@ async def _run_until_signalled(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    await run(settings, stop)
+    async with open_services(settings, name="projector") as services:
+        await run(services, stop)
 
 
 def _arguments() -> argparse.Namespace:

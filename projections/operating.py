@@ -9,7 +9,7 @@ from time import monotonic
 
 from adapters.event_store.store import Store, open_store
 from adapters.settings import Settings
-from adapters.wiring import open_services
+from adapters.wiring import Services
 from domain.errors import Conflict
 from domain.ids import new_id
 from projections import generations
@@ -49,12 +49,9 @@ async def open_beside(settings: Settings) -> AsyncGenerator[Parts]:
         await store.close()
 
 
-async def run(settings: Settings, stop: asyncio.Event) -> None:
+async def run(services: Services, stop: asyncio.Event) -> None:
     """Run the projector until `stop`. Raises what it dies of."""
-    async with (
-        open_services(settings, name="projector") as services,
-        open_parts(settings, services.store, "projector") as parts,
-    ):
+    async with open_parts(services.settings, services.store, "projector") as parts:
         projector = asyncio.create_task(Projector(parts).run())
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait([projector, stopped], return_when=asyncio.FIRST_COMPLETED)

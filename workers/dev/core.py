@@ -7,32 +7,34 @@ import read models: nothing here reads one, it only runs beside.
 import asyncio
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from importlib import import_module
+from typing import Any
+
+import uvloop
 
 from adapters import telemetry
 from adapters.settings import Settings, read_settings
-from adapters.wiring import open_services
+from adapters.wiring import Services, open_services
 from domain.errors import ArgosyError
 from workers.dispatcher import run_dispatcher
 from workers.reaper import run_reaper
 
 PROJECTOR = "projections.operating"
 
+type Run = Callable[[Services, asyncio.Event], Coroutine[Any, Any, None]]
+
 
 async def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM. Raises what any of the three dies of, and ends the others."""
-    projector: Callable[[Settings, asyncio.Event], Awaitable[None]] = import_module(PROJECTOR).run
+    projector: Run = import_module(PROJECTOR).run
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
 
-    async def project() -> None:
-        await projector(settings, stop)
-
     async with open_services(settings, name="core") as services, asyncio.TaskGroup() as group:
-        group.create_task(project())
+        group.create_task(projector(services, stop))
         group.create_task(run_dispatcher(services, stop))
         group.create_task(run_reaper(services, stop))
 
@@ -43,7 +45,7 @@ def main() -> int:
     try:
         settings = read_settings()
         telemetry.configure("core", settings.log_format, settings.log_level)
-        asyncio.run(serve(settings))
+        uvloop.run(serve(settings))
     except* ArgosyError as group:
         for error in group.exceptions:
             sys.stderr.write(f"{error}\n")
