@@ -44,6 +44,9 @@ RESOLVE = "SELECT id FROM reservations WHERE scope = $1 AND kind = $2 AND name =
 NAMES = "SELECT name, id FROM reservations WHERE scope = $1 AND kind = $2 ORDER BY name"
 ANSWERED = "SELECT body_hash, answer FROM commands WHERE scope = $1 AND key = $2"
 
+# What finds a row, or the few events of one stream that are folded.
+BRIEF = frozenset({LOAD, LAST_FOLDING, HEAD, RESOLVE, ANSWERED})
+
 
 def read_types(types: Sequence[str], before: int) -> str:
     """Return the statement that reads events of some types; their values follow three others."""

@@ -5,11 +5,13 @@ import sqlite3
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from adapters.event_store.append import Head, Item
 from adapters.event_store.backend import OnCommit
+from adapters.event_store.read import BRIEF
 from adapters.event_store.scripts import Rows, Script, for_sqlite, now_us
 from adapters.event_store.sqlite_writer import Call, Writer
 from domain.errors import Unavailable
@@ -29,6 +31,7 @@ class SqliteDatabase:
         self._closed = False
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="log-reader")
         self._local = threading.local()
+        self._here: sqlite3.Connection | None = None  # for brief reads, on the loop itself
         self._connections: list[sqlite3.Connection] = []
         self._writer = Writer(lambda: connect(path), self._loop, on_commit)
         self._writer.start()
@@ -47,9 +50,17 @@ class SqliteDatabase:
         return await call.answered
 
     async def fetch(self, text: str, values: Sequence[Any]) -> Rows:
-        """Return the rows of one reading statement, as of one moment."""
+        """Return the rows of one reading statement, as of one moment.
+
+        Brief ones take less time than to hand them to another thread. They are done here, unless
+        even a reader has to wait, which no loop should.
+        """
         if self._closed:
             raise Unavailable("The log is closed.")
+        if text in BRIEF:
+            with suppress(sqlite3.OperationalError):
+                self._here = self._here or self._open_reader(busy_seconds=0)
+                return self._here.execute(for_sqlite(text), values).fetchall()
         return await self._loop.run_in_executor(self._readers, self._fetch, text, values)
 
     async def close(self) -> None:
@@ -85,21 +96,29 @@ class SqliteDatabase:
         try:
             connection = getattr(self._local, "connection", None)
             if connection is None:
-                self._local.connection = connection = connect(self._path)
-                connection.execute("PRAGMA query_only=ON")
-                self._connections.append(connection)
+                self._local.connection = connection = self._open_reader(BUSY_SECONDS)
             return connection.execute(for_sqlite(text), values).fetchall()
         except sqlite3.OperationalError as error:
             raise Unavailable(f"The log cannot be read: {error}") from error
 
+    def _open_reader(self, busy_seconds: float) -> sqlite3.Connection:
+        connection = connect(self._path, busy_seconds)
+        self._connections.append(connection)
+        connection.execute("PRAGMA query_only=ON")
+        return connection
 
-def connect(path: Path) -> sqlite3.Connection:
+
+def connect(path: Path, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
     """Open the file so that a commit is on the disk when it returns."""
     connection = sqlite3.connect(
-        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
     )
-    connection.execute("PRAGMA synchronous=FULL")
-    # On macOS a plain fsync leaves the data in the disk's cache. Elsewhere this changes nothing.
-    connection.execute("PRAGMA fullfsync=ON")
-    connection.create_function("now_us", 0, now_us)
+    try:
+        connection.execute("PRAGMA synchronous=FULL")
+        # On macOS a plain fsync leaves the data in the disk's cache. Elsewhere it changes nothing.
+        connection.execute("PRAGMA fullfsync=ON")
+        connection.create_function("now_us", 0, now_us)
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection

@@ -118,20 +118,24 @@ class Writer(threading.Thread):
 
         SQLite's own waiting sleeps up to 100 ms at a time; a transaction takes less than one.
         """
-        if self._connection is None:
-            self._connection = self._connect()
-            self._connection.execute("PRAGMA busy_timeout=0")
+        connection = self._open()
         give_up = time.monotonic() + BUSY_SECONDS
         while True:
             try:
-                self._connection.execute("BEGIN IMMEDIATE")
+                connection.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
                 busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # or a kind of it
                 if not busy or time.monotonic() > give_up:
                     raise
                 time.sleep(random.uniform(*RETRY_SECONDS))  # noqa: S311  # only to spread them
             else:
-                return self._connection
+                return connection
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = self._connect()
+            self._connection.execute("PRAGMA busy_timeout=0")
+        return self._connection
 
     def _reset(self) -> None:
         if self._connection is not None:
@@ -157,6 +161,9 @@ class Writer(threading.Thread):
 
     def _call(self, call: Call) -> None:
         try:
+            # What scripts write follows from the log, or is about now: a crash of the machine may
+            # take the last of it back, and the next append syncs it together with its own.
+            self._open().execute("PRAGMA synchronous=NORMAL")
             execute = self._begin().execute
             rows: list[tuple[Any, ...]] | None = None
             try:
@@ -167,6 +174,7 @@ class Writer(threading.Thread):
             except StopIteration as done:
                 result = done.value
             execute("COMMIT")
+            execute("PRAGMA synchronous=FULL")
         except Exception as error:  # noqa: BLE001  # it is the caller's, who waits for it
             self._reset()
             self._fail([call.answered], error)
