@@ -257,6 +257,19 @@ def test_every_refusal_has_an_exit_code(
     assert KEY not in done.err
 
 
+def test_a_deployment_that_failed_says_the_way_out(server: RecordedServer, argosy: Cli) -> None:
+    refused = problem(409, "deployment-failed", "Revision 1 of echo failed: plan: no image.")
+    server.answer("POST", "/v1/workspaces/default/deployments/echo/runs", refused)
+
+    done = argosy("invoke", "echo", "-m", "x")
+
+    assert done.code == 5
+    assert (
+        "no image. `argosy build list` has the build; `argosy build show` says what to do"
+        in done.err
+    )
+
+
 def test_an_unknown_command_is_guessed(argosy: Cli) -> None:
     done = argosy("rum", "list")
 

@@ -83,6 +83,8 @@ def explain(error: errors.ArgosyError) -> str:
             noun = missing[1]
             use = "; `argosy workspace use` chooses one" if noun == "workspace" else ""
             parts.append(f"`argosy {noun} list` shows which there are{use}.")
+        case errors.Conflict(type="deployment-failed"):
+            parts.append("`argosy build list` has the build; `argosy build show` says what to do.")
         case errors.LimitReached():
             parts.append(f"Try again in {error.retry_after:g} s.")
         case errors.Unavailable() if error.request_id:
