@@ -19,7 +19,7 @@ def explained(said: str, kind: Any, body: bytes) -> Malformed:
     place = _PLACE.search(said)
     path = place.group(1) if place else ""
     if "[...]" in path:
-        path = _with_keys(path, inspect.type_info(kind), msgspec.json.decode(body))
+        path = _with_keys_of(body, path, inspect.type_info(kind))
     what = _PLACE.sub("", said)
     found = _at(inspect.type_info(kind), path)
     if unknown := _UNKNOWN.match(what):
@@ -44,6 +44,16 @@ def explained(said: str, kind: Any, body: bytes) -> Malformed:
 
 def _dotted(path: str, name: str = "") -> str:
     return f"{path}.{name}".removeprefix(".") if name else path.removeprefix(".")
+
+
+def _with_keys_of(body: bytes, path: str, kind: inspect.Type) -> str:
+    """Return the path with its keys; only its beginning if the whole body cannot be read."""
+    try:
+        value = msgspec.json.decode(body)
+    # What is wrong may come again, and worse may come after it. UnicodeDecodeError is a ValueError.
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return path.partition("[...]")[0]
+    return _with_keys(path, kind, value)
 
 
 def _with_keys(path: str, kind: inspect.Type, body: Any) -> str:

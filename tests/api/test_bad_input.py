@@ -24,6 +24,10 @@ BAD_DEPLOYS: list[tuple[Any, int, str, str]] = [
     (b'{"name":"\xff"}', 400, "body", "UTF-8"),
     (b'{"name":"\\ud800"}', 400, "body", "not JSON"),
     (b"[" * 100_000, 400, "body", "object"),
+    (b'{"environment":{"A":5},,', 400, "environment", "`str`"),
+    (b'{"environment":{"A":5},"name":"\xff"}', 400, "environment", "`str`"),
+    (b'{"environment":{"A":5},"name":' + b"[" * 100_000, 400, "environment", "`str`"),
+    (b'{"environment":{"A":1e999}}', 400, "environment", "out of range"),
     ({"name": 5}, 400, "name", "`str`"),
     ({"source": {}}, 400, "source.files", "required"),
     ({"image": "x"}, 400, "name", "required"),
@@ -195,3 +199,14 @@ async def test_request_ids_are_kept_if_they_can_be(api: Api) -> None:
 
     assert kept.headers["x-request-id"] == "abc-123"
     assert len(made.headers["x-request-id"]) == 36
+
+
+async def test_a_number_that_no_machine_holds_is_named(api: Api) -> None:
+    await api.deploy()
+
+    answer = await api.ask(
+        "POST", f"{DEPLOYMENTS}/echo/runs", content=b'{"message":"x","context":{"a":[1e999]}}'
+    )
+
+    assert answer.status_code == 400
+    assert answer.json()["field"] == "context"
