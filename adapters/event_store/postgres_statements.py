@@ -56,19 +56,11 @@ class Write(NamedTuple):
     values: Sequence[Any]
 
 
-class _Part(NamedTuple):
-    """Rows for one table, column by column."""
-
-    types: Mapping[str, str]
-    columns: Sequence[Sequence[Any]]
-
-
 def write(plan: Plan, before: Mapping[str, Head]) -> Write:
     """Return what stores a plan whose positions count from 0. `before`: the streams as they are.
 
     In the order of the streams, so that two writers never wait for each other.
     """
-    events = list(zip(*plan.rows, strict=True))
     moved: list[tuple[Any, ...]] = []
     made: list[tuple[Any, ...]] = []
     for stream in sorted(plan.heads):
@@ -82,39 +74,42 @@ def write(plan: Plan, before: Mapping[str, Head]) -> Write:
         for _, answer in sorted(plan.answers.items())
     ]
     names = [(*name, id) for name, id in sorted(plan.names.items()) if id]
-    parts = [
-        _Part(_EVENT_TYPES, [events[_PLACES[column]] for column in _EVENT_TYPES] if events else []),
-        _Part(_MOVED_TYPES, list(zip(*moved, strict=True))),
-        _Part(_MADE_TYPES, list(zip(*made, strict=True))),
-        _Part(_ANSWER_TYPES, list(zip(*answers, strict=True))),
-        _Part(_NAME_TYPES, list(zip(*names, strict=True))),
-    ]
-    shape = Shape(plan.position > 0, *(bool(part.columns) for part in parts))
-    values = [plan.at, len(moved), plan.position, *_values(parts)]
+    columns: list[tuple[str, Sequence[Any]]] = []
+    if plan.rows:
+        events = list(zip(*plan.rows, strict=True))
+        columns += [(type_, events[_PLACES[name]]) for name, type_ in _EVENT_TYPES.items()]
+    for types, rows in (
+        (_MOVED_TYPES, moved),
+        (_MADE_TYPES, made),
+        (_ANSWER_TYPES, answers),
+        (_NAME_TYPES, names),
+    ):
+        if rows:
+            columns += zip(types.values(), zip(*rows, strict=True), strict=True)
+    shape = Shape(
+        plan.position > 0, bool(plan.rows), bool(moved), bool(made), bool(answers), bool(names)
+    )
+    values = [plan.at, len(moved), plan.position, *_values(columns)]
     return Write(_statement(shape), values)
 
 
-def _values(parts: Sequence[_Part]) -> Sequence[Any]:
-    """Return the separator, and the columns of all parts: text joined by it, the others as arrays.
+def _values(columns: Sequence[tuple[str, Sequence[Any]]]) -> Sequence[Any]:
+    """Return a separator, and the columns: text joined by it, the others as arrays.
 
     The driver takes its time over each element of an array; a text is copied whole.
     """
     separator = "\x1f"
     while True:
         values: list[Any] = [separator]
-        for types, columns in parts:
-            for type_, column in zip(types.values(), columns, strict=False):
-                if type_ != "text":
-                    values.append(column)
-                    continue
-                # One at the end too, or a single empty text would be no element at all.
-                joined = separator.join(column) + separator
-                if joined.count(separator) != len(column):
-                    break
-                values.append(joined)
-            else:
+        for type_, column in columns:
+            if type_ != "text":
+                values.append(column)
                 continue
-            break
+            # One at the end too, or a single empty text would be no element at all.
+            joined = separator.join(column) + separator
+            if joined.count(separator) != len(column):
+                break
+            values.append(joined)
         else:
             return values
         separator = new_id()

@@ -8,12 +8,16 @@ import sqlalchemy as sa
 
 metadata = sa.MetaData()
 
+# Compared byte by byte on both databases, whatever the server's language: quick, and in the order
+# in which Python sorts, which is the order in which rows are locked.
+Name = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
 # All times are microseconds since 1970, UTC.
 
 events = sa.Table(
     "events",
     metadata,
-    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("stream", Name, primary_key=True),
     sa.Column("version", sa.BigInteger, primary_key=True, autoincrement=False),
     # Null for entries, which are only read as part of their stream.
     sa.Column("position", sa.BigInteger),
@@ -58,7 +62,7 @@ log_head = sa.Table(
 streams = sa.Table(
     "streams",
     metadata,
-    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("stream", Name, primary_key=True),
     sa.Column("version", sa.BigInteger, nullable=False),
     # Counts folding events only: a busy transcript makes no command stale.
     sa.Column("folding_version", sa.BigInteger, nullable=False),
@@ -69,9 +73,9 @@ streams = sa.Table(
 reservations = sa.Table(
     "reservations",
     metadata,
-    sa.Column("scope", sa.Text, primary_key=True),
-    sa.Column("kind", sa.Text, primary_key=True),
-    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("scope", Name, primary_key=True),
+    sa.Column("kind", Name, primary_key=True),
+    sa.Column("name", Name, primary_key=True),
     sa.Column("id", sa.Text, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -79,8 +83,8 @@ reservations = sa.Table(
 commands = sa.Table(
     "commands",
     metadata,
-    sa.Column("scope", sa.Text, primary_key=True),
-    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("scope", Name, primary_key=True),
+    sa.Column("key", Name, primary_key=True),
     sa.Column("body_hash", sa.Text, nullable=False),
     sa.Column("answer", sa.LargeBinary, nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),
@@ -90,16 +94,16 @@ commands = sa.Table(
 leases = sa.Table(
     "leases",
     metadata,
-    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("stream", Name, primary_key=True),
     # The job that was asked for, so that asking twice is noticed; empty for a claim without one.
     sa.Column("job_id", sa.Text, nullable=False),
     # Empty: nobody has claimed it yet.
-    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("owner", Name, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("expires_at", sa.BigInteger, nullable=False),
     sa.Column("address", sa.Text, nullable=False),
     # The stream that has to end first; such a row does not expire.
-    sa.Column("waits_for", sa.Text, nullable=False),
+    sa.Column("waits_for", Name, nullable=False),
     sa.Index("leases_expires_at", "expires_at"),
     sa.Index("leases_owner", "owner"),
     sa.Index("leases_waits_for", "waits_for"),
@@ -109,7 +113,7 @@ leases = sa.Table(
 followers = sa.Table(
     "followers",
     metadata,
-    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("name", Name, primary_key=True),
     sa.Column("position", sa.BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -117,7 +121,7 @@ followers = sa.Table(
 leaders = sa.Table(
     "leaders",
     metadata,
-    sa.Column("role", sa.Text, primary_key=True),
+    sa.Column("role", Name, primary_key=True),
     sa.Column("owner", sa.Text, nullable=False),
     sa.Column("expires_at", sa.BigInteger, nullable=False),
     sqlite_with_rowid=False,

@@ -8,12 +8,15 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+# In the order of its bytes, as on SQLite.
+Name = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
 
 def upgrade() -> None:
     """Create everything. Later changes to `schema.py` come as revisions of their own."""
     op.create_table(
         "events",
-        sa.Column("stream", sa.Text, primary_key=True),
+        sa.Column("stream", Name, primary_key=True),
         sa.Column("version", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("position", sa.BigInteger),
         sa.Column("workspace_id", sa.Text, nullable=False),
@@ -46,7 +49,7 @@ def upgrade() -> None:
     _create_head()
     op.create_table(
         "streams",
-        sa.Column("stream", sa.Text, primary_key=True),
+        sa.Column("stream", Name, primary_key=True),
         sa.Column("version", sa.BigInteger, nullable=False),
         sa.Column("folding_version", sa.BigInteger, nullable=False),
         sa.Column("attempt", sa.Integer, nullable=False),
@@ -74,16 +77,16 @@ def _create_head() -> None:
 def _create_names_and_answers() -> None:
     op.create_table(
         "reservations",
-        sa.Column("scope", sa.Text, primary_key=True),
-        sa.Column("kind", sa.Text, primary_key=True),
-        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("scope", Name, primary_key=True),
+        sa.Column("kind", Name, primary_key=True),
+        sa.Column("name", Name, primary_key=True),
         sa.Column("id", sa.Text, nullable=False),
         sqlite_with_rowid=False,
     )
     op.create_table(
         "commands",
-        sa.Column("scope", sa.Text, primary_key=True),
-        sa.Column("key", sa.Text, primary_key=True),
+        sa.Column("scope", Name, primary_key=True),
+        sa.Column("key", Name, primary_key=True),
         sa.Column("body_hash", sa.Text, nullable=False),
         sa.Column("answer", sa.LargeBinary, nullable=False),
         sa.Column("at", sa.BigInteger, nullable=False),
@@ -94,13 +97,13 @@ def _create_names_and_answers() -> None:
 def _create_work() -> None:
     op.create_table(
         "leases",
-        sa.Column("stream", sa.Text, primary_key=True),
+        sa.Column("stream", Name, primary_key=True),
         sa.Column("job_id", sa.Text, nullable=False),
-        sa.Column("owner", sa.Text, nullable=False),
+        sa.Column("owner", Name, nullable=False),
         sa.Column("attempt", sa.Integer, nullable=False),
         sa.Column("expires_at", sa.BigInteger, nullable=False),
         sa.Column("address", sa.Text, nullable=False),
-        sa.Column("waits_for", sa.Text, nullable=False),
+        sa.Column("waits_for", Name, nullable=False),
         sqlite_with_rowid=False,
     )
     op.create_index("leases_expires_at", "leases", ["expires_at"])
@@ -108,13 +111,13 @@ def _create_work() -> None:
     op.create_index("leases_waits_for", "leases", ["waits_for"])
     op.create_table(
         "followers",
-        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("name", Name, primary_key=True),
         sa.Column("position", sa.BigInteger, nullable=False),
         sqlite_with_rowid=False,
     )
     op.create_table(
         "leaders",
-        sa.Column("role", sa.Text, primary_key=True),
+        sa.Column("role", Name, primary_key=True),
         sa.Column("owner", sa.Text, nullable=False),
         sa.Column("expires_at", sa.BigInteger, nullable=False),
         sqlite_with_rowid=False,
