@@ -6,6 +6,7 @@ same door as `library.said`.
 """
 
 import logging
+import re
 import sys
 from collections.abc import MutableMapping
 from typing import Any, Literal
@@ -16,6 +17,8 @@ import structlog
 # Fields that can only be a mistake. The value is never worth a line in a log.
 SECRET_WORDS = ("api_key", "authorization", "cookie", "password", "secret", "token")
 MASKED = "[masked]"
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _encoder = msgspec.json.Encoder(enc_hook=repr)
@@ -60,6 +63,16 @@ def mask(
     return event
 
 
+def tame(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Escape what would control the terminal of whoever reads: paths are anybody's to choose."""
+    for field, value in event.items():
+        if isinstance(value, str) and _CONTROL.search(value):
+            event[field] = _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", value)
+    return event
+
+
 class _Forward(logging.Handler):
     """The standard library's records, as our events."""
 
@@ -94,7 +107,10 @@ def _renderers(log_format: Literal["json", "text"]) -> list[structlog.typing.Pro
         plain = structlog.dev.plain_traceback
         colors = sys.stderr.isatty()
         return [
-            structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=24, exception_formatter=plain)
+            tame,
+            structlog.dev.ConsoleRenderer(
+                colors=colors, pad_event_to=24, exception_formatter=plain
+            ),
         ]
     return [structlog.processors.format_exc_info, _as_json]
 

@@ -77,6 +77,14 @@ def test_tracebacks_hold_no_variables(capsys: pytest.CaptureFixture[str]) -> Non
     assert hidden not in said
 
 
+def test_nothing_said_controls_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.configure("api", "text", "info")
+
+    structlog.get_logger().info("request.done", path="/\x1b[2J\x9b31m\u202e")
+
+    assert r"path=/\u001b[2J\u009b31m\u202e" in capsys.readouterr().err
+
+
 def test_less_than_the_level_is_not_said(capsys: pytest.CaptureFixture[str]) -> None:
     telemetry.configure("api", "text", "warning")
     structlog.get_logger().info("quiet")
