@@ -1,6 +1,7 @@
 """The API on a real SQLite log, with its read models, and fakeredis for the hints."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -92,40 +93,39 @@ class Api:
         return [each.type for each in await self.services.store.read_all(after=after)]
 
 
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with a first key and all read models, for tests to begin with a copy of."""
+    directory = tmp_path_factory.mktemp("prepared")
+
+    async def prepare() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            async with _opened(directory, patch) as services, _read(services) as reads:
+                await bootstrap(services, api_key=KEY)
+                head = await services.store.head()
+                for projection in PROJECTIONS:
+                    await reads.wait_for(projection.name, head, 30.0)
+
+    asyncio.run(prepare())
+    return directory
+
+
 @pytest.fixture
-async def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Services]:
+async def services(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Services]:
     """All parts of a process, with fakeredis where Redis would be."""
-    server = fakeredis.FakeServer()
-
-    def connect(_: str) -> fakeredis.FakeAsyncRedis:
-        return fakeredis.FakeAsyncRedis(server=server)
-
-    def connect_blocking(_: str) -> fakeredis.FakeRedis:
-        return fakeredis.FakeRedis(server=server)
-
-    monkeypatch.setattr(wiring, "connect", connect)
-    monkeypatch.setattr(wiring, "connect_blocking", connect_blocking)
-    async with open_services(Settings(data=tmp_path), name="api") as opened:
+    directory = tmp_path / "data"
+    shutil.copytree(prepared, directory)
+    async with _opened(directory, monkeypatch) as opened:
         yield opened
 
 
 @pytest.fixture
 async def reads(services: Services) -> AsyncIterator[ReadModels]:
     """The read models, fed by a projector."""
-    url = services.settings.read_url
-    async with AsyncExitStack() as stack:
-        engine = open_database(url, writes=True)
-        stack.push_async_callback(engine.dispose)
-        await generations.create_bookkeeping(engine)
-        parts = Parts(store=services.store, leases=services.leases, engine=engine, owner="test")
-        projector = asyncio.create_task(Projector(parts).run())
-        stack.push_async_callback(_cancelled, projector)
-        opened = await open_reads(url)
-        stack.push_async_callback(opened.close)
+    async with _read(services) as opened:
         yield opened
-        # Cancelled while it connects for the first time, aiosqlite would leave the file open.
-        for projection in PROJECTIONS:
-            await opened.wait_for(projection.name, 1)
 
 
 @pytest.fixture
@@ -148,6 +148,37 @@ async def served(services: Services, reads: ReadModels) -> AsyncIterator[Api]:
     app = create_app(services, reads, base=BASE)
     async with listening(app) as url, httpx.AsyncClient(base_url=url) as client:
         yield Api(services, app, client, first)
+
+
+@asynccontextmanager
+async def _opened(directory: Path, patch: pytest.MonkeyPatch) -> AsyncGenerator[Services]:
+    server = fakeredis.FakeServer()
+
+    def connect(_: str) -> fakeredis.FakeAsyncRedis:
+        return fakeredis.FakeAsyncRedis(server=server)
+
+    def connect_blocking(_: str) -> fakeredis.FakeRedis:
+        return fakeredis.FakeRedis(server=server)
+
+    patch.setattr(wiring, "connect", connect)
+    patch.setattr(wiring, "connect_blocking", connect_blocking)
+    async with open_services(Settings(data=directory), name="api") as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def _read(services: Services) -> AsyncGenerator[ReadModels]:
+    url = services.settings.read_url
+    async with AsyncExitStack() as stack:
+        engine = open_database(url, writes=True)
+        stack.push_async_callback(engine.dispose)
+        await generations.create_bookkeeping(engine)
+        parts = Parts(store=services.store, leases=services.leases, engine=engine, owner=new_id())
+        projector = asyncio.create_task(Projector(parts).run())
+        stack.push_async_callback(_cancelled, projector)
+        opened = await open_reads(url)
+        stack.push_async_callback(opened.close)
+        yield opened
 
 
 class _Server(uvicorn.Server):
