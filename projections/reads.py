@@ -22,8 +22,8 @@ from projections.projection import Projection, default_of
 MOST_ITEMS = 200
 WAIT_SECONDS = 1.0
 
-# How long a waiting list sleeps when no hint comes, at first and at most, and how old what it sees
-# of the checkpoints may be: lists that wait together share a look.
+# How long a waiting list sleeps between looks, at first and at most, and how old what it sees of
+# the checkpoints may be: lists that wait together share a look.
 FIRST_POLL_SECONDS = 0.004
 POLL_SECONDS = 0.032
 FRESH_SECONDS = 0.002
@@ -52,7 +52,6 @@ class ReadModels:
         self._seen: Mapping[str, Generation] = {}
         self._seen_at = float("-inf")
         self._looking = asyncio.Lock()
-        self._hint = asyncio.Event()
         self._columns: dict[str, frozenset[str]] = {}
         self._kept = False
 
@@ -68,11 +67,6 @@ class ReadModels:
         await self._look(0.0)
         return self._seen
 
-    def progressed(self, _: int = 0) -> None:
-        """Wake who waits: a projector said that it got further. Only a hint: they look for it."""
-        self._hint.set()
-        self._hint = asyncio.Event()
-
     async def wait_for(self, name: str, position: int, seconds: float = WAIT_SECONDS) -> int:
         """Wait until the read model has everything up to `position`; returns how far it is.
 
@@ -81,7 +75,6 @@ class ReadModels:
         deadline = time.monotonic() + seconds
         pause = FIRST_POLL_SECONDS
         while True:
-            hint = self._hint
             generation = self._seen.get(name)
             if generation and generation.position >= position:
                 return generation.position
@@ -92,10 +85,8 @@ class ReadModels:
             stopped = generation is not None and generation.state == "stopped"
             if reached >= position or stopped or left <= 0:
                 return reached
-            try:
-                await asyncio.wait_for(hint.wait(), min(left, pause))
-            except TimeoutError:
-                pause = min(pause * 2, POLL_SECONDS)
+            await asyncio.sleep(min(left, pause))
+            pause = min(pause * 2, POLL_SECONDS)
 
     async def page[R](
         self,

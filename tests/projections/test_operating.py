@@ -122,7 +122,7 @@ async def test_a_stopped_projection_is_shown_and_retried(settings: Settings) -> 
             await reads.wait_for("runs", 1, SECONDS)
             before = await command(settings, "retry", "runs")
             await stop_runs(settings)
-            await until(lambda: stopped(reads), reads)
+            await until(lambda: stopped(reads))
             status = await command(settings, "status")
             code, output, _ = await command(settings, "retry", "runs")
             appended = await say(store, "run-r2", requested("r2"))

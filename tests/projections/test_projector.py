@@ -117,7 +117,7 @@ async def test_a_poison_event_stops_one_projection_where_it_is(
         created = WorkspaceCreated(workspace_id="w", organization_id="o", slug="s", name="n")
         after = await say(store, "workspace-w", created)
         await reads.wait_for("workspaces", after.position, 20)
-        await until(lambda: stopped(reads), reads)
+        await until(lambda: stopped(reads))
         waited = asyncio.get_running_loop().time()
         reached = await reads.wait_for("runs", after.position, 20)
         waited = asyncio.get_running_loop().time() - waited
@@ -144,7 +144,7 @@ async def test_a_poison_event_in_the_middle_of_a_batch_loses_nothing(
         await say(store, f"run-{id}", requested(id))
     await say(store, "workspace-w", WorkspaceArchived(workspace_id="w"))
     async with projecting(parts, [FRAGILE, WORKSPACES]):
-        await until(lambda: stopped(reads), reads)
+        await until(lambda: stopped(reads))
         await caught_up(parts, reads, [WORKSPACES])
 
     assert (await reads.positions())["runs"].position == 2
@@ -164,7 +164,7 @@ async def test_a_stopped_projection_goes_on_when_it_is_told_to(
     async with projecting(parts, [mended]):
         await say(store, "run-r1", requested("r1"))
         await say(store, f"run-{POISON}", requested(POISON))
-        await until(lambda: stopped(reads), reads)
+        await until(lambda: stopped(reads))
         repaired = True
         async with parts.engine.begin() as connection:
             [halted] = await generations.lock(connection, "runs")
@@ -258,7 +258,7 @@ async def test_a_database_that_goes_away_is_waited_for(
                 await connection.execute(cut)
             await say_much(store, 20, seed)
         await cutter.dispose()
-        await until(lambda: has_all(parts, reads), reads)
+        await until(lambda: has_all(parts, reads))
     live = await whole_table(parts, RUNS)
     await built(parts, [RUNS])
 

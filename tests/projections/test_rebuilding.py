@@ -89,7 +89,7 @@ async def test_reads_are_served_while_a_rebuild_and_appends_go_on(
         for _ in range(3):
             await rebuild(replace(parts, owner="operator"), RUNS, fresh=True)
             seen = looks
-            await until(lambda seen=seen: later(looks, seen), reads)
+            await until(lambda seen=seen: later(looks, seen))
         await caught_up(parts, reads, [RUNS])
         done.set()
     live = await whole_table(parts, RUNS)
@@ -156,7 +156,7 @@ async def test_a_changed_projection_is_built_beside_the_old_one_and_switched_in(
     await say_much(store, 20)
     await built(parts, [RUNS])
     async with projecting(parts, [NEWER]):
-        await until(lambda: serves(reads, 2), reads)
+        await until(lambda: serves(reads, 2))
         await say(store, "run-r1", requested("r1"))
         await caught_up(parts, reads, [NEWER])
     rows = await whole_table(parts, NEWER)
@@ -213,7 +213,7 @@ async def test_an_abandoned_rebuild_is_finished_by_the_projector(
     async with parts.engine.begin() as connection:
         await generations.begin(connection, RUNS)
     async with projecting(parts, [RUNS]):
-        await until(lambda: generation_is(reads, 2), reads)
+        await until(lambda: generation_is(reads, 2))
 
     assert len(await whole_table(parts, RUNS)) == 20
 
