@@ -13,9 +13,11 @@ from typing import Any, NoReturn
 
 import structlog
 from rq import Queue, Worker
+from rq.exceptions import StopRequested
 from rq.executions import Execution
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from rq.worker import WorkerStatus
 
 from adapters.connections import DOWN, connect_blocking
 from adapters.job_queue import open_rq_queue
@@ -31,22 +33,47 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class BuildWorker(Worker):
-    """Takes one build at a time from one queue. `asked_to_stop`: by a signal."""
+    """Takes one build at a time from one queue.
+
+    stopping: set once somebody asked for the end, also before RQ listens to signals. RQ itself
+    stops by an exception out of its signal handler, which whatever code it interrupts may swallow.
+    """
 
     max_connection_wait_time = 1.0
-    asked_to_stop = False
+    stopping: threading.Event
+
+    def _install_signal_handlers(self) -> None:
+        parent: Any = super()  # Any: untyped in RQ
+        parent._install_signal_handlers()  # noqa: SLF001
+        self._stop_requested = self.stopping.is_set()
+
+    def heartbeat(self, *given: Any, **named: Any) -> None:
+        """Notice, between two waits for a job, a stop that got lost. Any: as RQ has it."""
+        if self.stopping.is_set() and self.get_state() != WorkerStatus.BUSY:
+            raise StopRequested
+        parent: Any = super()
+        parent.heartbeat(*given, **named)
 
     def main_work_horse(self, job: Job, queue: Queue) -> NoReturn:
         """Do the job in the forked process, for as long as its worker lives."""
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != self.pid:  # it died before the line above
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        # The worker died before the first line, or was stopped before the second.
+        if os.getppid() != self.pid or self.stopping.is_set():
             os._exit(1)
         super().main_work_horse(job, queue)
 
+    def monitor_work_horse(self, job: Job, queue: Queue, execution: Execution) -> None:
+        """Wait for the horse, and forget its id: somebody else may get it."""
+        try:
+            super().monitor_work_horse(job, queue, execution)
+        finally:
+            self._horse_pid = 0
+
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """Stop after the build, which is handed back."""
-        self.asked_to_stop = True
-        parent: Any = super()  # Any: untyped in RQ
+        self.stopping.set()
+        parent: Any = super()
         parent.request_stop(signum, frame)
 
     def handle_warm_shutdown_request(self) -> None:
@@ -92,11 +119,8 @@ def work_builds(url: str) -> None:
                 serializer=JSONSerializer,
                 worker_ttl=WORKER_SECONDS,
             )
-            try:
-                worker.work()
-            finally:
-                if worker.asked_to_stop:
-                    stopping.set()
+            worker.stopping = stopping
+            worker.work()
         except DOWN as error:
             pause = weather.broke(error)
         else:
