@@ -10,14 +10,15 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncGenerator, Coroutine, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path, PurePosixPath
 
 from domain.errors import Invalid
 from workers.sandboxes.driver import SandboxUnsupported, Scope, Spec
-from workers.sandboxes.groups import Cgroups, make_group, remove
+from workers.sandboxes.groups import Cgroups, Group, make_group, remove
 from workers.sandboxes.kernel import adopt_orphans
-from workers.sandboxes.launches import launch
+from workers.sandboxes.launches import Launch, launch
 from workers.sandboxes.namespaces import Paths
 from workers.sandboxes.opened import BubblewrapSandbox
 from workers.sandboxes.owners import Owner
@@ -25,8 +26,11 @@ from workers.sandboxes.uids import Uids
 
 
 class BubblewrapDriver:
-    """See `driver.Driver`. Open sandboxes from a thread that lives as long as the process.
+    """See `driver.Driver`. Sandboxes are started by one thread of its own.
 
+    They end with the thread that started them, so that one lives as long as the driver; starting
+    one takes some ms, in which the loop goes on; and it is this thread that meanwhile has another
+    uid and is in the sandbox's control group, not the one that everything else runs on.
     `uids` must be given exactly when root starts it. `paths` come from prepare_mount_namespace.
     """
 
@@ -43,6 +47,7 @@ class BubblewrapDriver:
         self._uids = uids
         self._paths = paths
         self._owner = Owner.current()
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="sandbox-starter")
         adopt_orphans()
 
     @asynccontextmanager
@@ -98,20 +103,40 @@ class BubblewrapDriver:
             raise SandboxUnsupported(f"A directory could not be handed over: {error}.") from error
 
     async def _launch(self, spec: Spec, uid: int) -> BubblewrapSandbox:
-        name = self._owner.name_sandbox()
-        bwrap = self._paths.open_path(self._bwrap)
-        group = make_group(self._cgroups, name, spec.limits) if self._cgroups else None
+        """Start it, and end it again if we are cancelled meanwhile."""
+        starting = asyncio.ensure_future(self._start(spec, uid))
         try:
-            with group.around_start() if group else nullcontext():
-                launched = launch(bwrap, uid, spec, self._paths, name)
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await _to_the_end(_undo(starting))
+            raise
+
+    async def _start(self, spec: Spec, uid: int) -> BubblewrapSandbox:
+        name = self._owner.name_sandbox()
+        loop = asyncio.get_running_loop()
+        try:
+            launched, group = await loop.run_in_executor(
+                self._starter, self._start_here, spec, uid, name
+            )
         except BaseException as error:
-            if group is not None:
-                await remove(group)
+            if self._cgroups is not None:
+                await remove(self._cgroups.find(name))
             if isinstance(error, OSError):
                 words = f"bubblewrap could not be started: {error}."
                 raise SandboxUnsupported(words) from error
             raise
         return BubblewrapSandbox(name, uid, spec, launched, group)
+
+    def _start_here(self, spec: Spec, uid: int, name: str) -> tuple[Launch, Group | None]:
+        bwrap = self._paths.open_path(self._bwrap)
+        group = make_group(self._cgroups, name, spec.limits) if self._cgroups else None
+        with group.around_start() if group else nullcontext():
+            return launch(bwrap, uid, spec, self._paths, name), group
+
+
+async def _undo(starting: asyncio.Future[BubblewrapSandbox]) -> None:
+    with contextlib.suppress(SandboxUnsupported):
+        await (await starting).destroy()
 
 
 async def _to_the_end(work: Coroutine[None, None, None]) -> None:

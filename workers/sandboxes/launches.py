@@ -36,7 +36,7 @@ def launch(bwrap: str, uid: int, spec: Spec, paths: Paths, name: str) -> Launch:
     """Start bubblewrap for `spec` as `uid`. Raises OSError.
 
     The kernel kills bubblewrap, and bubblewrap the sandbox, when the calling *thread* ends, so that
-    must be one that lives as long as the process. Blocks about 1 ms.
+    must be one that lives as long as the sandbox may. Blocks about 1 ms.
     """
     with ExitStack() as theirs, ExitStack() as ours:
 
