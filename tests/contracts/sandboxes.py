@@ -183,8 +183,8 @@ def _remains(groups: Cgroups | None) -> list[str]:
         if not entry.name.isdigit():
             continue
         with contextlib.suppress(OSError):
-            status = (entry / "stat").read_text().rpartition(")")[2].split()
-            command = (entry / "cmdline").read_text()
+            status = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            command = (entry / "cmdline").read_text(errors="replace")
             if ours in command or (int(status[1]) == os.getpid() and status[0] == "Z"):
                 remains.append(f"{entry.name} {status[0]} {command}")
     return remains
