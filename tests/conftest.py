@@ -3,6 +3,11 @@
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No property depends on how fast the machine is.
+settings.register_profile("argosy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("argosy")
 
 REQUIRED = frozenset(filter(None, os.environ.get("ARGOSY_REQUIRE", "").split(",")))
 

@@ -202,11 +202,10 @@ async def test_a_sandbox_dies_with_its_worker_and_the_sweep_clears_the_rest(back
     async with asyncio.timeout(5):
         while _runs(inside) or _adopted():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        swept = await sweep_orphans(groups)
+        await sweep_orphans(groups)  # a run host of another test may be first
 
-    assert groups is None or name in swept
     assert groups is None or name not in groups.names()
-    assert await sweep_orphans(groups) == []
+    assert name not in await sweep_orphans(groups)
 
 
 async def test_the_machine_gets_a_driver_for_what_it_is() -> None:

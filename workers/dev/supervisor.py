@@ -206,7 +206,9 @@ class Supervisor:
             # Arenas are per thread and keep what they once held; a dev server is idle mostly.
             "MALLOC_ARENA_MAX": "2",
         }
-        return {**defaults, **os.environ, **chosen}
+        # What is compiled once need not be compiled at every start, whatever the shell says.
+        inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        return {**defaults, **inherited, **chosen}
 
     def _check_port(self) -> None:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
