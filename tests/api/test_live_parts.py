@@ -1,5 +1,8 @@
 """Followers and topics one by one; each is a second line of defence for the other."""
 
+import asyncio
+from collections.abc import AsyncIterator
+
 import pytest
 
 from adapters.wiring import Services
@@ -76,16 +79,26 @@ async def test_a_topic_that_is_behind_catches_up_from_sql(
 ) -> None:
     monkeypatch.setattr(live, "SILENCE_SECONDS", 60)
     stream = f"run-{new_id()}"
-    events = [MessageSaid(text=str(number)) for number in range(4)]
+    events = [MessageSaid(text=str(number)) for number in range(8)]
     await services.store.append([Change(stream=stream, events=events)], ME)
-    hub = live.LiveHub(services.store, services.live)
-    frames = hub.follow(stream, 0)
-    seen = [await anext(frames) for _ in range(4)]
+    topic = Topic(services.store, stream)
+    follower = Follower()
+    topic.followers.add(follower)
+    topic.tip = 4
+    watching = asyncio.create_task(topic.watch())
 
-    await services.store.append([Change(stream=stream, events=events)], ME)
-    hub.take([(stream, 8, DATA)])
-    seen += [await anext(frames) for _ in range(4)]
-    await frames.aclose()
+    topic.frame(8, DATA)
+    async with asyncio.timeout(5):
+        seen = [each.version async for each in numbered(follower, 4, last=8)]
 
-    assert [int(each.split(b"\n")[0][4:]) for each in seen] == list(range(1, 9))
-    assert hub.followed == 0
+    watching.cancel()
+    assert seen == [5, 6, 7, 8]
+
+
+async def numbered(follower: Follower, after: int, *, last: int) -> AsyncIterator[Chunk]:
+    """Yield chunks that have a version, up to the last that is waited for."""
+    async for each in follower.chunks(after):
+        if each.version:
+            yield each
+        if each.version == last:
+            return
