@@ -9,35 +9,15 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
-from adapters.event_store.append import (
-    EVENT_COLUMNS,
-    NEW,
-    Head,
-    Item,
-    Key,
-    Name,
-    Plan,
-)
+from adapters.event_store.append import Item, Plan
 from adapters.event_store.backend import OnCommit
 from adapters.event_store.scripts import Script, for_sqlite, now_us
+from adapters.event_store.sqlite_statements import Facts, insert
 from domain.errors import Unavailable
 
 BUSY_SECONDS = 10.0  # how long other processes may keep the file before we give up
 RETRY_SECONDS = (0.0002, 0.002)  # between two looks whether they have
 BATCH = 512  # appends committed together at most, so that none waits long for its neighbours
-
-_INSERT_EVENT = f"INSERT INTO events ({EVENT_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"  # noqa: S608  # constants
-_MOVE_STREAM = (
-    "INSERT INTO streams (stream, version, folding_version, attempt) VALUES (?,?,?,?)"
-    " ON CONFLICT (stream) DO UPDATE SET version = excluded.version,"
-    " folding_version = excluded.folding_version, attempt = excluded.attempt"
-)
-_TAKE_LEASE = (
-    "INSERT INTO leases (stream, job_id, owner, attempt, expires_at, address, waits_for)"
-    " VALUES (?, '', ?, ?, ?, ?, '') ON CONFLICT (stream) DO UPDATE SET owner = excluded.owner,"
-    " attempt = excluded.attempt, expires_at = excluded.expires_at, address = excluded.address,"
-    " waits_for = ''"
-)
 
 
 class Call(NamedTuple):
@@ -144,16 +124,14 @@ class Writer(threading.Thread):
 
     def _write(self, items: list[Item]) -> None:
         connection = self._begin()
-        execute = connection.execute
-        base = execute("SELECT position FROM log_head").fetchone()[0]
-        plan = Plan(_Facts(connection), base, now_us())
-        for item in items:
-            plan.add(item)
-        if plan.writes:
-            _insert(connection, plan)
-            execute("COMMIT")
-        else:
-            execute("ROLLBACK")
+        try:
+            plan = _commit(connection, items, trust=True)
+        except sqlite3.IntegrityError:
+            plan = None
+        if plan is None:
+            connection.execute("ROLLBACK")
+            plan = _commit(self._begin(), items, trust=False)
+            assert plan is not None  # only trust gives up
         self._loop.call_soon_threadsafe(self._answer, plan)
 
     def _answer(self, plan: Plan) -> None:
@@ -182,60 +160,24 @@ class Writer(threading.Thread):
             self._loop.call_soon_threadsafe(_succeed, call.answered, result)
 
 
-def _insert(connection: sqlite3.Connection, plan: Plan) -> None:
-    if len(plan.rows) == 1:
-        connection.execute(_INSERT_EVENT, plan.rows[0])
+def _commit(connection: sqlite3.Connection, items: list[Item], *, trust: bool) -> Plan | None:
+    """Decide and write a batch in the transaction that has begun; returns what was decided.
+
+    None, and the transaction stays open, if something has to be refused: never on trust.
+    """
+    base = connection.execute("SELECT position FROM log_head").fetchone()[0]
+    facts = Facts(connection, items, trust=trust)
+    plan = Plan(facts, base, now_us())
+    for item in items:
+        plan.add(item)
+    if plan.refused and trust:
+        return None
+    if plan.writes:
+        insert(connection, plan, facts)
+        connection.execute("COMMIT")
     else:
-        connection.executemany(_INSERT_EVENT, plan.rows)
-    for stream, head in plan.heads.items():
-        connection.execute(_MOVE_STREAM, (stream, *head))
-    for name, id in plan.names.items():
-        if id:
-            set_name = (
-                "INSERT OR REPLACE INTO reservations (scope, kind, name, id) VALUES (?,?,?,?)"
-            )
-            connection.execute(set_name, (*name, id))
-        else:
-            give_back = "DELETE FROM reservations WHERE scope = ? AND kind = ? AND name = ?"
-            connection.execute(give_back, name)
-    for answer in plan.answers.values():
-        connection.execute(
-            "INSERT INTO commands (scope, key, body_hash, answer, at) VALUES (?,?,?,?,?)",
-            (answer.scope, answer.key, answer.body_hash, answer.body, plan.at),
-        )
-    for stream, owner, attempt, seconds, address in plan.leases.values():
-        if owner:
-            expires_at = now_us() + round(seconds * 1e6)
-            connection.execute(_TAKE_LEASE, (stream, owner, attempt, expires_at, address))
-        else:
-            connection.execute("DELETE FROM leases WHERE stream = ?", (stream,))
-
-
-class _Facts:
-    """What the file holds, read inside the batch's own transaction."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._execute = connection.execute
-        self._heads: dict[str, Head] = {}
-
-    def head(self, stream: str) -> Head:
-        head = self._heads.get(stream)
-        if head is None:
-            row = self._execute(
-                "SELECT version, folding_version, attempt FROM streams WHERE stream = ?", (stream,)
-            ).fetchone()
-            head = self._heads[stream] = NEW if row is None else Head(*row)
-        return head
-
-    def reserved(self, name: Name) -> str:
-        row = self._execute(
-            "SELECT id FROM reservations WHERE scope = ? AND kind = ? AND name = ?", name
-        ).fetchone()
-        return "" if row is None else row[0]
-
-    def is_answered(self, key: Key) -> bool:
-        row = self._execute("SELECT 1 FROM commands WHERE scope = ? AND key = ?", key).fetchone()
-        return row is not None
+        connection.execute("ROLLBACK")
+    return plan
 
 
 def _succeed(answered: asyncio.Future[Any], result: object) -> None:

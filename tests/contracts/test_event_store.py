@@ -160,6 +160,24 @@ async def test_a_fenced_attempt_appends_nothing(store: Store) -> None:
     assert (await store.load("run-r1")).attempt == 2
 
 
+async def test_a_stream_of_entries_alone_can_be_claimed(store: Store) -> None:
+    """It has no folding event, and is not new all the same; nobody is refused for that."""
+    await store.append([Change(stream="run-r1", events=[line(1)], fence=1)], ME)
+    await store.append([], ME, reservations=[_name("greeter", "a1")])
+    taken = store.append(
+        [change("run-r1", created(), expected=0)], ME, reservations=[_name("greeter", "a2")]
+    )
+    worker = store.append([change("run-r1", line(2), expected=0, attempt=1)], ME)
+    claim = store.append([change("run-r1", created(), expected=0)], ME)
+
+    outcomes = await asyncio.gather(taken, worker, claim, return_exceptions=True)
+
+    assert isinstance(outcomes[0], NameTaken)
+    assert not isinstance(outcomes[1], BaseException)
+    assert not isinstance(outcomes[2], BaseException)
+    assert [each.version for each in await store.read("run-r1")] == [1, 2, 3]
+
+
 async def test_a_name_is_one_thing_s(store: Store) -> None:
     await store.append([], ME, reservations=[_name("greeter", "a1")])
     await store.append([], ME, reservations=[_name("greeter", "a1")])
