@@ -12,7 +12,7 @@ from adapters.bases import find_base
 from adapters.wiring import Services
 from api import agents, builds, deployments, events, health, keys, runs, streams, workspaces
 from api.access import AccessLog
-from api.auth import authenticate
+from api.auth import Authentication
 from api.bodies import StrictBody
 from api.calls import Shared, provide_call
 from api.dialects.runagents import routes as runagents
@@ -67,7 +67,7 @@ def create_app(services: Services, reads: ReadModels, *, base: Base | None = Non
     v1 = Router(
         "/v1",
         route_handlers=NATIVE,
-        guards=[authenticate],
+        middleware=[Authentication],
         dependencies={"call": Provide(provide_call)},
         dto=StrictBody,
         return_dto=None,

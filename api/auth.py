@@ -9,12 +9,12 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal, Protocol
 
-from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from msgspec import Struct
 
+from api.headers import header
 from domain.catalog import API_KEY, Active, ApiKey, Role
 from domain.errors import Forbidden, Unauthenticated
 from domain.ids import stream_name
@@ -35,7 +35,7 @@ MAX_KEY_LENGTH = 512
 KEEP_KEYS = 10_000
 
 # The first that is there counts. RunAgents' clients send an end user's token as Bearer beside it.
-KEY_HEADERS = ("x-runagents-api-key", "x-api-key")
+KEY_HEADERS = (b"x-runagents-api-key", b"x-api-key")
 
 
 class Caller(Struct, frozen=True, kw_only=True):
@@ -97,17 +97,23 @@ class Keys:
         return state
 
 
+class HasKeys(Protocol):
+    """What the app's shared parts must have."""
+
+    keys: Keys
+
+
 def digest_of(key: str) -> str:
     """Return what is stored of a key."""
     return hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
 
 
-def presented_key(headers: Mapping[str, str]) -> str | None:
+def presented_key(scope: HTTPScope) -> str | None:
     """Return the key that a request carries."""
     for name in KEY_HEADERS:
-        if key := headers.get(name):
+        if key := header(scope, name):
             return key
-    scheme, _, key = headers.get("authorization", "").partition(" ")
+    scheme, _, key = (header(scope, b"authorization") or "").partition(" ")
     return key.strip() or None if scheme.lower() == "bearer" else None
 
 
@@ -122,14 +128,20 @@ def allow(caller: Caller, needs: Permission) -> None:
         )
 
 
-async def authenticate(
-    connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
-) -> None:
-    """Guard: find the caller and check the permission that the handler names in `opt["needs"]`.
+class Authentication:
+    """Middleware: finds the caller, and checks the permission that the handler names in its `opt`.
 
-    A handler that names none needs the highest one.
+    A handler that names none needs the highest one. (A guard would be copied for every request.)
     """
-    keys: Keys = connection.app.state.shared.keys
-    caller = await keys.caller(presented_key(connection.headers))
-    allow(caller, handler.opt.get("needs", "manage"))
-    connection.scope["auth"] = caller
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through that may pass. Raises Unauthenticated and Forbidden."""
+        assert scope["type"] == "http"
+        shared: HasKeys = scope["litestar_app"].state.shared
+        caller = await shared.keys.caller(presented_key(scope))
+        allow(caller, scope["route_handler"].opt.get("needs", "manage"))
+        scope["auth"] = caller
+        await self._app(scope, receive, send)

@@ -15,6 +15,8 @@ from litestar.handlers import BaseRouteHandler
 from api.explaining import explained
 from domain.errors import Malformed
 
+DECODER = "decoder"
+
 
 # Any: one class reads every body; Litestar wants the model's type as its parameter.
 class StrictBody(AbstractDTO[Any]):
@@ -31,12 +33,14 @@ class StrictBody(AbstractDTO[Any]):
 
     def __init__(self, asgi_connection: ASGIConnection[Any, Any, Any, Any]) -> None:
         super().__init__(asgi_connection)  # pyright: ignore[reportUnknownMemberType]  # untyped
-        handler: BaseRouteHandler = asgi_connection.route_handler
-        self._handler_id = handler.handler_id
+        self._handler: BaseRouteHandler = asgi_connection.route_handler
 
     def decode_bytes(self, value: bytes) -> Any:
         """Return the body. Raises Malformed."""
-        return decode(self._decoders[self._handler_id], value)
+        kept = self._handler.opt
+        if DECODER not in kept:  # the handler's id takes Litestar long to make
+            kept[DECODER] = self._decoders[self._handler.handler_id]
+        return decode(kept[DECODER], value)
 
     def decode_builtins(self, value: dict[str, Any]) -> Any:
         """Refuse forms."""

@@ -7,10 +7,11 @@ from typing import Any
 from litestar import Request
 
 from api.auth import Caller
+from api.headers import header
 from domain.errors import Malformed
 from domain.handling import Idempotency
 
-HEADER = "idempotency-key"
+HEADER = b"idempotency-key"
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -19,7 +20,7 @@ async def idempotency_of(request: Request[Any, Any, Any], caller: Caller) -> Ide
 
     Keys belong to the API key that sends them: nobody gets another's answers.
     """
-    key = request.headers.get(HEADER)
+    key = header(request.scope, HEADER)
     if key is None or request.method != "POST":
         return None
     if not _KEY.fullmatch(key):

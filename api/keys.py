@@ -116,7 +116,7 @@ class Keys(Controller):
         id, nonce = new_id(), secrets.token_urlsafe(32)
         # The secret follows from the nonce and the key that asks, so that a repeated request can
         # be answered alike although only a digest of the secret, and the nonce, are stored.
-        asking = presented_key(request.headers) or ""
+        asking = presented_key(request.scope) or ""
         spec = key_spec(
             secret_of(asking, nonce), call.caller.organization_id, data.role, workspace_id
         )

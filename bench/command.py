@@ -26,7 +26,7 @@ from adapters import telemetry
 from adapters.settings import Settings
 from adapters.wiring import open_services
 from api.app import create_app
-from api.auth import authenticate
+from api.auth import Authentication
 from api.bodies import StrictBody
 from api.bootstrap import bootstrap
 from api.calls import Call, provide_call
@@ -127,7 +127,7 @@ async def _serve_until_told(settings: Settings) -> None:
             Router(
                 "/bench",
                 route_handlers=[echo],
-                guards=[authenticate],
+                middleware=[Authentication],
                 dependencies={"call": Provide(provide_call)},
                 dto=StrictBody,
                 return_dto=None,

@@ -11,7 +11,7 @@ import msgspec
 from litestar import MediaType, Response, Router
 from litestar.di import Provide
 
-from api.auth import authenticate
+from api.auth import Authentication
 from api.calls import provide_call
 from api.dialects.runagents.agents import delete_agent, list_agents, show_agent
 from api.dialects.runagents.deploy import deploy_agent
@@ -29,7 +29,7 @@ def routers() -> list[Router]:
         Router(
             path,
             route_handlers=handlers,
-            guards=[authenticate],
+            middleware=[Authentication],
             dependencies={"call": Provide(provide_call)},
             include_in_schema=False,
         )
