@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-import uvicorn
 import uvloop
 from litestar import Router, post
 from litestar.di import NamedDependency, Provide
@@ -31,6 +30,7 @@ from api.bodies import StrictBody
 from api.bootstrap import bootstrap
 from api.calls import Call, provide_call
 from api.runs import RunRequest
+from api.serving import listen
 from bench.connections import free_port
 from bench.logs import directory, durable_server
 from domain.ids import new_id
@@ -133,16 +133,7 @@ async def _serve_until_told(settings: Settings) -> None:
                 return_dto=None,
             )
         )
-        config = uvicorn.Config(
-            app,
-            port=settings.port,
-            loop="none",
-            http="httptools",
-            lifespan="on",
-            access_log=False,
-            log_config=None,
-        )
-        await uvicorn.Server(config).serve()
+        await listen(app, settings)
         await reads.close()
 
 
