@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import signal
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
@@ -18,6 +19,9 @@ GRACE_SECONDS = 5  # for requests under way when the process is told to stop
 KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2048
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# The loop and the thread that writes the log take turns. Every statement lets go of the interpreter's
+# lock and then waits this long for it at worst, with every command of the batch behind it.
+SWITCH_SECONDS = 0.0005
 COLLECT_AFTER = 20_000  # new objects; a request makes some hundreds, nearly none of them in cycles
 
 log = structlog.stdlib.get_logger(__name__)
@@ -71,7 +75,8 @@ class Server(uvicorn.Server):
 
 
 def _settle() -> None:
-    """Leave what stays for ever out of every garbage collection, and collect less often."""
+    """Leave what stays for ever out of every garbage collection, collect less, switch sooner."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER)
+    sys.setswitchinterval(SWITCH_SECONDS)
