@@ -19,7 +19,7 @@ GRACE_SECONDS = 5  # for requests under way when the process is told to stop
 KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2048
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# The loop and the thread that writes the log take turns. Every statement lets go of the interpreter's
+# The loop and the thread that writes the log take turns. Every statement lets go of Python's
 # lock and then waits this long for it at worst, with every command of the batch behind it.
 SWITCH_SECONDS = 0.0005
 COLLECT_AFTER = 20_000  # new objects; a request makes some hundreds, nearly none of them in cycles
