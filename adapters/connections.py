@@ -1,5 +1,10 @@
 """Connections to the Redis-compatible server, with the timeouts that every process here uses."""
 
+import asyncio
+import math
+from collections.abc import AsyncGenerator
+from typing import Any
+
 import redis
 from redis import asyncio as aioredis
 from redis.asyncio.retry import Retry as AsyncRetry
@@ -39,3 +44,65 @@ def connect_blocking(url: str) -> redis.Redis:
         socket_connect_timeout=CONNECT_SECONDS,
         retry=Retry(NoBackoff(), 1),
     )
+
+
+class Line:
+    """One connection for one task: commands go out together, and their replies come in order.
+
+    Half the work of a client, which for each command asks a pool, makes sure of what it got, and
+    sets several timers. A connection that died meanwhile is replaced at once.
+    """
+
+    def __init__(self, client: aioredis.Redis) -> None:
+        # Any: redis-py's types leave commands and replies open.
+        self._pool: Any = client.connection_pool
+        self._connection: Any = None
+
+    async def ask(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """Send commands and return their raw replies. Raises what DOWN names."""
+        old = self._connection is not None
+        try:
+            return await self._ask(commands)
+        except DOWN:
+            if not old:
+                raise
+        return await self._ask(commands)
+
+    async def listen(self, channel: str) -> AsyncGenerator[bytes | None]:
+        """Yield None once it listens, then what is published on a channel from then on.
+
+        Raises what DOWN names.
+        """
+        try:
+            connection = await self._connected()
+            await connection.send_command("SUBSCRIBE", channel, check_health=False)
+            while True:
+                kind, _, data = await connection.read_response(timeout=math.inf)
+                yield data if kind == b"message" else None
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            await connection.disconnect(nowait=True)
+
+    async def _ask(self, commands: tuple[tuple[Any, ...], ...]) -> list[Any]:
+        try:
+            async with asyncio.timeout(SOCKET_SECONDS):
+                connection = await self._connected()
+                packed = connection.pack_commands(commands)
+                await connection.send_packed_command(packed, check_health=False)
+                return [await connection.read_response() for _ in commands]
+        except BaseException:
+            # Whatever it was, the next reply could be one to these commands.
+            await self.close()
+            raise
+
+    async def _connected(self) -> Any:
+        if self._connection is None:
+            options = self._pool.connection_kwargs | {"socket_timeout": None}  # `_ask` has its own
+            self._connection = self._pool.connection_class(**options)
+        await self._connection.connect()
+        return self._connection

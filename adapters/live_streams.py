@@ -8,12 +8,13 @@ import asyncio
 import time
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import structlog
 from redis import asyncio as aioredis
 
-from adapters.connections import DOWN
+from adapters.connections import DOWN, Line
 from domain.ports import Frame
 
 SHARDS = 16
@@ -70,6 +71,8 @@ class RedisLiveStreams:
         # Any: redis-py's types mix the blocking and the asyncio client, and leave replies open.
         self._client: Any = client
         self._publishing = Weather("live.publish")
+        self._publisher = Line(client)
+        self._turn = asyncio.Lock()
 
     async def publish(self, frames: Sequence[Frame], *, position: int = 0) -> None:
         """Send frames, and that the log has grown to `position` (0: it has not), at one go.
@@ -78,18 +81,16 @@ class RedisLiveStreams:
         """
         if self._publishing.storm or not (frames or position):
             return
-        pipeline = self._client.pipeline(transaction=False)
-        for stream, version, data in frames:
-            pipeline.xadd(
-                shard_key(stream),
-                {b"s": stream, b"v": version, b"d": data},
-                maxlen=KEEP_FRAMES,
-                approximate=True,
-            )
+        trimmed = ("MAXLEN", "~", KEEP_FRAMES)
+        commands: list[tuple[Any, ...]] = [
+            ("XADD", shard_key(stream), *trimmed, "*", "s", stream, "v", version, "d", data)
+            for stream, version, data in frames
+        ]
         if position:
-            pipeline.publish(WAKE_CHANNEL, position)
+            commands.append(("PUBLISH", WAKE_CHANNEL, position))
         try:
-            await pipeline.execute()
+            async with self._turn:
+                await self._publisher.ask(*commands)
         except DOWN as error:
             self._publishing.broke(error)
         else:
@@ -106,41 +107,41 @@ class RedisLiveStreams:
         streams are long is missing; versions show it.
         """
         weather = Weather("live.follow")
+        line = Line(self._client)
         last: dict[str, bytes] = {}
         fresh = True
-        while True:
-            try:
-                if fresh:
-                    last = await self._start(last)
-                    fresh = False
-                reply = await self._read(last)
-            except DOWN as error:
-                fresh = True
-                await asyncio.sleep(weather.broke(error))
-                continue
-            weather.fine()
-            frames = [_frame(fields) for _, entries in reply for _, fields in entries]
-            for key, entries in reply:
-                last[key.decode()] = entries[-1][0]
-            if frames:
-                yield frames
+        try:
+            while True:
+                try:
+                    if fresh:
+                        last = await _start(line, last)
+                        fresh = False
+                    reply = await _read(line, last)
+                except DOWN as error:
+                    fresh = True
+                    await asyncio.sleep(weather.broke(error))
+                    continue
+                weather.fine()
+                frames = [_frame(fields) for _, entries in reply for _, fields in entries]
+                for key, entries in reply:
+                    last[key.decode()] = entries[-1][0]
+                if frames:
+                    yield frames
+        finally:
+            await line.close()
 
     async def wakes(self) -> AsyncIterator[int]:
         """Yield positions as they are said; may miss some."""
         weather = Weather("live.wakes")
         while True:
-            subscription = self._client.pubsub(ignore_subscribe_messages=True)
             try:
-                await subscription.subscribe(WAKE_CHANNEL)
-                weather.fine()
-                while True:
-                    message = await subscription.get_message(timeout=BLOCK_MILLISECONDS / 1000)
-                    if message is not None:
-                        yield int(message["data"])
+                async with aclosing(Line(self._client).listen(WAKE_CHANNEL)) as heard:
+                    async for position in heard:
+                        weather.fine()
+                        if position is not None:
+                            yield int(position)
             except DOWN as error:
                 await asyncio.sleep(weather.broke(error))
-            finally:
-                await subscription.aclose()
 
     async def ping(self) -> bool:
         """Whether the server answers now."""
@@ -151,24 +152,36 @@ class RedisLiveStreams:
 
     async def close(self) -> None:
         """Let go of the connections."""
+        await self._publisher.close()
         await self._client.aclose()
 
-    async def _start(self, last: dict[str, bytes]) -> dict[str, bytes]:
-        """Return where to read on: from what was read last, or from the server's time.
 
-        A server whose clock is behind what was read last gives out smaller ids again.
-        """
-        seconds, microseconds = await self._client.time()
-        now = seconds * 1000 + microseconds // 1000
-        start = b"%d-0" % now
-        return {
-            key: last[key] if key in last and int(last[key].split(b"-")[0]) <= now else start
-            for key in SHARD_KEYS
-        }
-
-    async def _read(self, last: dict[str, bytes]) -> list[tuple[bytes, list[tuple[bytes, Any]]]]:
-        return await self._client.xread(last, count=READ_FRAMES, block=BLOCK_MILLISECONDS)
+type Shards = list[tuple[bytes, list[tuple[bytes, list[bytes]]]]]
+"""By shard, new items: their ids, and names and values of their fields in turns."""
 
 
-def _frame(fields: dict[bytes, bytes]) -> Frame:
-    return fields[b"s"].decode(), int(fields[b"v"]), fields[b"d"]
+async def _start(line: Line, last: dict[str, bytes]) -> dict[str, bytes]:
+    """Return where to read on: from what was read last, or from the server's time.
+
+    A server whose clock is behind what was read last gives out smaller ids again.
+    """
+    [(seconds, microseconds)] = await line.ask(("TIME",))
+    now = int(seconds) * 1000 + int(microseconds) // 1000
+    start = b"%d-0" % now
+    return {
+        key: last[key] if key in last and int(last[key].split(b"-")[0]) <= now else start
+        for key in SHARD_KEYS
+    }
+
+
+async def _read(line: Line, last: dict[str, bytes]) -> Shards:
+    limits = ("COUNT", READ_FRAMES, "BLOCK", BLOCK_MILLISECONDS)
+    [found] = await line.ask(("XREAD", *limits, "STREAMS", *last.keys(), *last.values()))
+    if hasattr(found, "items"):  # where the connection speaks RESP 3, as fakeredis does
+        found = found.items()
+    return list(found or ())
+
+
+def _frame(fields: list[bytes]) -> Frame:
+    given = dict(zip(fields[::2], fields[1::2], strict=True))
+    return given[b"s"].decode(), int(given[b"v"]), given[b"d"]
