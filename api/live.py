@@ -68,6 +68,8 @@ class Follower:
     def __init__(self) -> None:
         self._chunks: deque[Chunk] = deque()
         self._something = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._waits_since = 0.0
         self.overflowed = False
         self.closed = False
 
@@ -86,26 +88,40 @@ class Follower:
 
     async def chunks(self, after: int) -> AsyncGenerator[Chunk]:
         """Yield what comes after version `after`, and heartbeats; ends where SQL must be read."""
-        while not (self.closed or self.overflowed):
-            if not self._chunks:
-                if not await self._wait():
-                    yield HEARTBEAT
-                continue
-            chunk = self._chunks.popleft()
-            if chunk.version > after + 1:
-                return
-            if chunk.version == 0 or chunk.version > after:
-                after = max(after, chunk.version)
-                yield chunk
-
-    async def _wait(self) -> bool:
-        self._something.clear()
         try:
-            async with asyncio.timeout(HEARTBEAT_SECONDS):
-                await self._something.wait()
-        except TimeoutError:
-            return False
-        return True
+            while not (self.closed or self.overflowed):
+                if not self._chunks:
+                    await self._wait()
+                    continue
+                chunk = self._chunks.popleft()
+                if chunk.version > after + 1:
+                    return
+                if chunk.version == 0 or chunk.version > after:
+                    after = max(after, chunk.version)
+                    yield chunk
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    async def _wait(self) -> None:
+        """Return when there is something: a heartbeat if nothing else comes for long."""
+        loop = asyncio.get_running_loop()
+        self._waits_since = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(HEARTBEAT_SECONDS, self._beat)
+        self._something.clear()
+        await self._something.wait()
+
+    def _beat(self) -> None:
+        """Serve many waits with one timer: to set one for each takes longer than all the rest."""
+        loop = asyncio.get_running_loop()
+        left = self._waits_since + HEARTBEAT_SECONDS - loop.time()
+        if left > 0:
+            self._timer = loop.call_later(left, self._beat)
+        else:
+            self._timer = None
+            self.offer(HEARTBEAT)
 
 
 class Topic:
