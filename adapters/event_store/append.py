@@ -257,9 +257,10 @@ class Plan:
             appended = Appended(
                 position=position if last_position is None else last_position, recorded=recorded
             )
+            # First those who tell others: whoever waits for the answer has more to do.
+            on_commit(appended)
             if not item.answered.done():
                 item.answered.set_result(appended)
-            on_commit(appended)
         for item, error in self.refused:
             if not item.answered.done():
                 item.answered.set_exception(error)

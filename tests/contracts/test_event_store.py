@@ -381,5 +381,15 @@ async def test_whoever_asked_hears_of_each_append_after_its_commit(store: Store)
     assert heard == list(range(1, 11))
 
 
+async def test_who_tells_of_an_append_is_told_before_whoever_made_it_goes_on(store: Store) -> None:
+    order: list[str] = []
+    store.on_commit(lambda _: order.append("told"))
+
+    await store.append([change("agent-1", created(), expected=0)], ME)
+
+    order.append("went on")
+    assert order == ["told", "went on"]
+
+
 def _name(name: str, id: str) -> Reservation:
     return Reservation(scope="w1", kind="agent", name=name, id=id)
