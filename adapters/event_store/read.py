@@ -35,6 +35,11 @@ READ_ALL = (
     f"SELECT {_COLUMNS} FROM events WHERE position > $1"  # noqa: S608
     " ORDER BY position LIMIT $2"
 )
+NEXT_EVENTS = 16
+READ_NEXT = (
+    f"SELECT {_COLUMNS} FROM events WHERE position > $1"  # noqa: S608
+    f" ORDER BY position LIMIT {NEXT_EVENTS}"
+)
 LAST_FOLDING = (
     f"SELECT {_COLUMNS} FROM events WHERE stream = $1 AND position IS NOT NULL"  # noqa: S608
     " ORDER BY version DESC LIMIT 1"
@@ -44,8 +49,8 @@ RESOLVE = "SELECT id FROM reservations WHERE scope = $1 AND kind = $2 AND name =
 NAMES = "SELECT name, id FROM reservations WHERE scope = $1 AND kind = $2 ORDER BY name"
 ANSWERED = "SELECT body_hash, answer FROM commands WHERE scope = $1 AND key = $2"
 
-# What finds a row, or the few events of one stream that are folded.
-BRIEF = frozenset({LOAD, LAST_FOLDING, HEAD, RESOLVE, ANSWERED})
+# What finds a row, the few events of one stream that are folded, or what is new at the log's end.
+BRIEF = frozenset({LOAD, READ_NEXT, LAST_FOLDING, HEAD, RESOLVE, ANSWERED})
 
 
 def read_types(types: Sequence[str], before: int) -> str:

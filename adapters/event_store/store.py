@@ -117,7 +117,10 @@ class Store:
 
     async def _page(self, after: int, limit: int, types: Sequence[str] | None) -> Page:
         if types is None:
-            rows = await self._database.fetch(read.READ_ALL, (after, limit))
+            # Followers mostly find an event or two.
+            rows = await self._database.fetch(read.READ_NEXT, (after,))
+            if len(rows) >= min(limit, read.NEXT_EVENTS):
+                rows = await self._database.fetch(read.READ_ALL, (after, limit))
             page = read.recorded(rows)
             return page, rows[-1][2] if rows else after, len(rows) == limit
         # The head comes first: all that it covers is visible, so what is not found is not there.
