@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import redis
 from rq import Queue
@@ -73,15 +74,20 @@ def open_rq_queue(name: str, connection: redis.Redis) -> Queue:
 
 
 def _push(queue: Queue, job: Job) -> None:
-    queue.enqueue(  # pyright: ignore[reportUnknownMemberType]  # RQ's *args are untyped
-        FUNCTIONS[job.queue],
-        args=(job.stream,),
-        job_id=job.id,
-        unique=True,
-        result_ttl=RESULT_SECONDS,
-        failure_ttl=FAILURE_SECONDS,
-        job_timeout=NO_TIMEOUT,
-    )
+    # The job itself goes out at once; only RQ's set of all queues waits for the pipeline.
+    connection: Any = queue.connection  # Any: redis-py leaves half of a pipeline's type open
+    with connection.pipeline() as after:
+        queue.enqueue(  # pyright: ignore[reportUnknownMemberType]  # RQ's *args are untyped
+            FUNCTIONS[job.queue],
+            args=(job.stream,),
+            job_id=job.id,
+            unique=True,
+            result_ttl=RESULT_SECONDS,
+            failure_ttl=FAILURE_SECONDS,
+            job_timeout=NO_TIMEOUT,
+            pipeline=after,
+        )
+        after.execute()
 
 
 def _forget(queue: Queue, job_id: str) -> None:

@@ -16,8 +16,8 @@ BUILDS = "builds"
 class Job(Struct, frozen=True):
     """One piece of work for one queue.
 
-    id: names the fact that asked for it, so that telling the queue twice is harmless
-    (RQ allows letters, digits, `_` and `-`).
+    id: names the fact that asked for it, so that telling the queue twice is harmless: the stream
+    and the attempt, joined by `-` (RQ allows letters, digits, `_` and `-`).
     stream: the run or build to work on; all that the job is told.
     after: the stream that has to end first, or empty.
     """
@@ -50,6 +50,14 @@ def jobs_for(recorded: Recorded[Any]) -> list[Job | Release]:
             return [Release(recorded.stream)]
         case _:
             return []
+
+
+def stream_of(job_id: str) -> str:
+    """Return the stream that a job is about, by its id. Raises ValueError for any other text."""
+    stream, _, attempt = job_id.rpartition("-")
+    if not (stream and attempt.isdecimal()):
+        raise ValueError(f"{job_id!r} is not the id of a job")
+    return stream
 
 
 def queue_for(stream: str) -> str:

@@ -14,14 +14,15 @@ from typing import Any
 import redis
 import structlog
 from rq import Queue, SimpleWorker
-from rq.exceptions import DequeueTimeout, DeserializationError, StopRequested
+from rq.exceptions import DequeueTimeout, StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from rq.utils import as_text
 
 from adapters.connections import DOWN, connect_blocking
 from adapters.job_queue import open_rq_queue
 from adapters.live_streams import FIRST_PAUSE_SECONDS, Weather
-from domain.jobs import RUNS
+from domain.jobs import RUNS, stream_of
 
 # How long one blocking read takes at most, which is also how soon a stop is noticed.
 BLOCK_SECONDS = 1
@@ -132,10 +133,9 @@ class HintWorker(SimpleWorker):
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Hand the hint over and forget it."""
-        hint: Any = job  # Any: RQ leaves the types of arguments open
         try:
-            (stream,) = hint.args
-        except (DeserializationError, ValueError):
+            stream = stream_of(job.id)
+        except ValueError:
             log.warning("hint.unreadable", job=job.id)
             self._slots.release()
         else:
@@ -145,6 +145,13 @@ class HintWorker(SimpleWorker):
             pipeline.lrem(queue.intermediate_queue_key, 1, job.id)
             pipeline.delete(job.key)
             pipeline.execute()
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        """Say every now and then that this worker lives; RQ would for every hint, twice."""
+        now = time.monotonic()
+        if now - self._beat_at >= HEARTBEAT_SECONDS:
+            self._beat_at = now
+            super().heartbeat(timeout, pipeline)
 
     def subscribe(self) -> None:
         """Take no commands from RQ's channel: who stops a run is in the log."""
@@ -156,20 +163,19 @@ class HintWorker(SimpleWorker):
         """Leave signals to the event loop; this is not the main thread."""
 
     def _beat(self) -> None:
-        now = time.monotonic()
-        if now - self._beat_at >= HEARTBEAT_SECONDS:
-            self._beat_at = now
-            self.heartbeat()
-            if self.should_run_maintenance_tasks:
-                self.run_maintenance_tasks()
+        self.heartbeat()
+        if self.should_run_maintenance_tasks:
+            self.run_maintenance_tasks()
 
     def _dequeue(self) -> tuple[Job, Queue] | None:
+        """Wait for a hint. Its id says all: what RQ keeps beside it would have to be fetched."""
+        queue, connection = self.queues[0], self.connection
+        blocking: Any = Queue  # Any: RQ leaves the type of the reply open
         try:
-            return Queue.dequeue_any(
-                self.queues, BLOCK_SECONDS, connection=self.connection, serializer=JSONSerializer
-            )
+            _, id = blocking.lmove(connection, queue.key, BLOCK_SECONDS)
         except DequeueTimeout:
             return None
+        return Job(as_text(id), connection=connection, serializer=JSONSerializer), queue
 
 
 def _put_back(job: Job, queue: Queue) -> None:
