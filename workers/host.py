@@ -137,7 +137,6 @@ class RunHost:
         hosted.claim = claim
         self._heartbeats.hold(stream, claim.held_until)
         log.info("run.claimed", attempt=claim.attempt)
-        await asyncio.sleep(0)  # what was just appended goes out before more is read and started
         execution = Execution(
             self._services,
             self._workshop,

@@ -257,13 +257,17 @@ class Plan:
             appended = Appended(
                 position=position if last_position is None else last_position, recorded=recorded
             )
-            # First those who tell others: whoever waits for the answer has more to do.
+            # Whoever tells others is a turn of the loop ahead: who waits for the answer does more.
             on_commit(appended)
-            if not item.answered.done():
-                item.answered.set_result(appended)
+            item.answered.get_loop().call_soon(_succeed, item.answered, appended)
         for item, error in self.refused:
             if not item.answered.done():
                 item.answered.set_exception(error)
+
+
+def _succeed(answered: asyncio.Future[Appended], appended: Appended) -> None:
+    if not answered.done():
+        answered.set_result(appended)
 
 
 def _check_change(change: Change, head: Head) -> None:
