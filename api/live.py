@@ -219,6 +219,7 @@ class LiveHub:
             async with aclosing(self._live.follow()) as coming:
                 async for frames in coming:
                     self.take(frames)
+                    await asyncio.sleep(0)  # who waits is served before more is asked for
                     if not self._topics and time.monotonic() - self._left > LINGER_SECONDS:
                         self._wanted.clear()
                         break
