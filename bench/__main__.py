@@ -7,6 +7,8 @@ import importlib
 import sys
 from pathlib import Path
 
+from adapters import telemetry
+
 # The other modules are what these are made of.
 NAMES = sorted(
     path.stem
@@ -28,4 +30,5 @@ def run(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    telemetry.configure("bench", "text", "warning")  # log lines are not measurements
     sys.exit(run(sys.argv[1:]))

@@ -18,20 +18,25 @@ from domain.ports import Change
 
 SECONDS = 3.0  # of each measurement
 CALLERS = 8  # in each process
+WRITERS = 8
+MOST_WRITERS = 16
 
 
 def main() -> int:
     """Print one line for each case; 1 if a follower missed or mixed up anything."""
     wrong = 0
     with directory() as place:
-        wrong += asyncio.run(_follow(f"sqlite:///{place / 'log.db'}", 8, "order-sqlite-8"))
+        url = f"sqlite:///{place / 'log.db'}"
+        wrong += asyncio.run(_follow(url, WRITERS, f"order-sqlite-{WRITERS}"))
+    ceiling = f"ceiling-postgres-{MOST_WRITERS}"
     with durable_server() as server:
-        wrong += asyncio.run(_follow(server.new_database(), 8, "order-postgres-8"))
-        wrong += asyncio.run(_follow(server.new_database(), 16, "ceiling-postgres-16"))
+        name = f"order-postgres-{WRITERS}"
+        wrong += asyncio.run(_follow(server.new_database(), WRITERS, name))
+        wrong += asyncio.run(_follow(server.new_database(), MOST_WRITERS, ceiling))
     for delay_us in (2_000, 5_000):
         with durable_server(commit_delay=str(delay_us), commit_siblings="1") as server:
-            name = f"ceiling-postgres-16-delay-{delay_us // 1000}ms"
-            wrong += asyncio.run(_follow(server.new_database(), 16, name))
+            name = f"{ceiling}-delay-{delay_us // 1000}ms"
+            wrong += asyncio.run(_follow(server.new_database(), MOST_WRITERS, name))
     return min(wrong, 1)
 
 
@@ -70,12 +75,12 @@ async def _collect(store: Store, seen: list[int]) -> None:
     async for page in store.follow(after=0):
         seen.extend(recorded.position or 0 for recorded in page)
         # What others append is announced through Redis; here the follower looks all the time.
-        store.wake(seen[-1])
+        store.wake(seen[-1] + 1)
         await asyncio.sleep(0.005)
 
 
 async def _start(url: str) -> Process:
-    command = (sys.executable, "-m", "bench.order", url)
+    command = (sys.executable, "-m", "bench.order", url, str(SECONDS))
     return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
 
 
@@ -84,12 +89,12 @@ async def _line(process: Process) -> bytes:
     return await process.stdout.readline()
 
 
-async def write(url: str) -> None:
+async def write(url: str, seconds: float) -> None:
     """Append for a while, as one of the processes: says when it is ready, and waits for a line."""
     store = await open_store(url)
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
-    until = time.monotonic() + SECONDS
+    until = time.monotonic() + seconds
 
     async def caller() -> None:
         while time.monotonic() < until:
@@ -101,4 +106,4 @@ async def write(url: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(write(sys.argv[1]))
+    asyncio.run(write(sys.argv[1], float(sys.argv[2])))

@@ -45,7 +45,7 @@ class Plain:
                     after = id_
 
 
-def main() -> int:
+def serve() -> None:
     """Serve until a signal."""
     port, url = sys.argv[1:]
     uvicorn.run(
@@ -58,8 +58,7 @@ def main() -> int:
         log_level="warning",
         timeout_graceful_shutdown=0,
     )
-    return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    serve()

@@ -89,17 +89,16 @@ def say(what: object) -> None:
     sys.stdout.flush()
 
 
-def main() -> int:
+def listen() -> None:
     """Do what the command line says."""
     match sys.argv[1:]:
         case ["http", port, path, key, count, last]:
             say(uvloop.run(follow(int(port), path, key, count=int(count), last=int(last))))
         case ["redis", url, stream, last]:
             say(read(url, stream, int(last)))
-        case _:
-            return 2
-    return 0
+        case wrong:
+            raise ValueError(wrong)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    listen()
