@@ -55,7 +55,7 @@ def serve() -> None:
         loop="uvloop",
         lifespan="off",
         access_log=False,
-        log_level="warning",
+        log_level="critical",
         timeout_graceful_shutdown=0,
     )
 
