@@ -1,5 +1,8 @@
 """The read models' database: a second SQLite file, or PostgreSQL."""
 
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import wraps
 from typing import Any
 
 import sqlalchemy as sa
@@ -71,6 +74,27 @@ def _open_postgres(url: str, *, writes: bool) -> AsyncEngine:
         pool_pre_ping=True,
         connect_args={"server_settings": settings},
     )
+
+
+def to_the_end[**P, T](
+    work: Callable[P, Coroutine[Any, Any, T]],
+) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Let a short piece of work end before the cancellation of its caller is heeded.
+
+    A connect or a statement that is cancelled half-way can leave aiosqlite's thread and its file
+    behind, or keep the pool's only connection for ever.
+    """
+
+    @wraps(work)
+    async def whole(*args: P.args, **kwargs: P.kwargs) -> T:
+        task = asyncio.create_task(work(*args, **kwargs))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait([task])
+            raise
+
+    return whole
 
 
 def is_outage(error: BaseException) -> bool:

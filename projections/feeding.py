@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.decider import Recorded
 from projections import generations
-from projections.databases import is_outage
+from projections.databases import is_outage, to_the_end
 from projections.generations import Generation, Superseded
 from projections.projection import Projection
 from projections.writing import Writer
@@ -50,6 +50,7 @@ def make_feed(engine: AsyncEngine, projection: Projection, generation: Generatio
     return Feed(projection=projection, generation=generation, writer=Writer(table, engine.dialect))
 
 
+@to_the_end
 async def give(
     engine: AsyncEngine, feeds: Sequence[Feed], events: Events, reached: int
 ) -> list[Feed | Poisoned]:

@@ -10,7 +10,7 @@ import structlog
 
 from domain.errors import Unavailable
 from projections import generations
-from projections.databases import is_outage
+from projections.databases import is_outage, to_the_end
 from projections.feeding import Feed, Poisoned, give, make_feed
 from projections.generations import Generation, Superseded, served
 from projections.projection import Projection
@@ -71,6 +71,7 @@ class Projector:
     def _tasks(self) -> list[asyncio.Task[Any]]:
         return [*self._builds.values(), *([self._feeding] if self._feeding else [])]
 
+    @to_the_end
     async def _tend(self) -> None:
         """See what there is to feed and to build, and have it done."""
         if not self._prepared:
@@ -140,6 +141,7 @@ class Projector:
             if not feeds:
                 return
 
+    @to_the_end
     async def _stop_feed(self, poisoned: Poisoned) -> None:
         """Stop one projection where everybody can see it; the others go on."""
         feed, position, error = poisoned.feed, poisoned.position, poisoned.error

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from domain.errors import Conflict, Unavailable
 from domain.ports import EventStore, Leases
 from projections import generations
+from projections.databases import to_the_end
 from projections.feeding import Events, Feed, Poisoned, give, give_within, make_feed
 from projections.generations import Generation, served
 from projections.projection import Projection
@@ -94,6 +95,7 @@ class _Lease:
         self._until = monotonic() + RENEW_SECONDS
 
 
+@to_the_end
 async def _start(parts: Parts, projection: Projection, *, fresh: bool) -> Feed:
     async with parts.engine.begin() as connection:
         found = await generations.lock(connection, projection.name)
@@ -125,6 +127,7 @@ async def _fill(
             await _end(reading)
 
 
+@to_the_end
 async def _give(
     parts: Parts, feed: Feed, page: "_Page", on_progress: Callable[[int, int], None]
 ) -> Feed:
@@ -169,6 +172,7 @@ async def _end(task: asyncio.Task[Any]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
+@to_the_end
 async def _fail(parts: Parts, poisoned: Poisoned) -> None:
     """Stop building. Where nothing was served before, what there is so far is served, stopped."""
     name = poisoned.feed.projection.name
@@ -192,6 +196,7 @@ async def _index(parts: Parts, feed: Feed) -> None:
             await connection.run_sync(index.create, checkfirst=True)
 
 
+@to_the_end
 async def _switch(parts: Parts, feed: Feed) -> Generation | None:
     """Serve the new table from now on; None if it is too far behind the one that is served.
 

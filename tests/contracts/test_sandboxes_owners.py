@@ -189,6 +189,7 @@ async def test_a_layer_nobody_may_enter_is_refused_with_a_reason(
 @pytest.mark.parametrize("backend", BACKENDS)
 async def test_a_sandbox_dies_with_its_worker_and_the_sweep_clears_the_rest(backend: str) -> None:
     groups = cgroups.detect() if backend == "cgroups" else None
+    own = set(psutil.Process().children())  # servers of other tests
     worker = await asyncio.create_subprocess_exec(
         *(*OWNER, backend), cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )
@@ -200,7 +201,7 @@ async def test_a_sandbox_dies_with_its_worker_and_the_sweep_clears_the_rest(back
     await worker.wait()
 
     async with asyncio.timeout(5):
-        while _runs(inside) or _adopted():  # noqa: ASYNC110
+        while _runs(inside) or _adopted(own):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await sweep_orphans(groups)  # a run host of another test may be first
 
@@ -257,9 +258,9 @@ def _mounts() -> str:
     return Path("/proc/self/mountinfo").read_text()
 
 
-def _adopted() -> bool:
+def _adopted(own: set[psutil.Process]) -> bool:
     """Whether a dead worker's orphans still live: a driver makes its process adopt them."""
-    children = psutil.Process().children()
+    children = set(psutil.Process().children()) - own
     for child in children:
         if child.status() == psutil.STATUS_ZOMBIE:
             os.waitpid(child.pid, 0)

@@ -71,7 +71,7 @@ def test_a_program_line_is_one_line_whatever_is_in_it() -> None:
     line = program_line(["printf", "a\nb'c"], {"A": "\n\n"}, None)
 
     assert line == (
-        b"ulimit -c 0 && export A=''\"$n\"''\"$n\"'' && exec 'printf' 'a'\"$n\"'b'\\''c'\n"
+        b"ulimit -c 0 && export A=''\"$1\"''\"$1\"'' && exec 'printf' 'a'\"$1\"'b'\\''c'\n"
     )
 
 

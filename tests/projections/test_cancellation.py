@@ -1,0 +1,52 @@
+"""A projector that is stopped at any moment leaves no thread, no file and no hang behind."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from projections.databases import open_database, to_the_end
+
+
+@pytest.mark.parametrize("turns", range(30))
+async def test_work_on_a_database_ends_whenever_it_is_cancelled(tmp_path: Path, turns: int) -> None:
+    """The first connects, so the turns of the loop reach from before the connect to its end."""
+    engine = open_database(f"sqlite:///{tmp_path}/read.db", writes=True)
+
+    @to_the_end
+    async def work() -> None:
+        async with engine.begin() as connection:
+            await connection.execute(sa.text("SELECT 1"))
+
+    async def for_ever() -> None:
+        while True:
+            await work()
+
+    working = asyncio.create_task(for_ever())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+
+    async with asyncio.timeout(10), engine.begin() as connection:  # the pool's only one is free
+        assert await connection.scalar(sa.text("SELECT 1")) == 1
+    await engine.dispose()
+
+
+async def test_what_failed_after_the_cancel_is_a_cancellation_still() -> None:
+    begun = asyncio.Event()
+
+    @to_the_end
+    async def work() -> None:
+        begun.set()
+        await asyncio.sleep(0)
+        raise ValueError("too late to matter")
+
+    working = asyncio.create_task(work())
+    await begun.wait()
+    working.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await working
