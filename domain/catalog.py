@@ -4,7 +4,7 @@ Absent -> Active (revised any number of times) -> Archived.
 One decider for all kinds; a kind is one struct below, one line in `Spec`, and a golden file.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -14,6 +14,8 @@ from domain.errors import Conflict, NotFound
 type Role = Literal["viewer", "auditor", "deployer", "admin"]
 type AuthenticationType = Literal["None", "APIKey", "OAuth2"]
 type Scheme = Literal["HTTP", "HTTPS"]
+type Permission = Literal["allow", "deny", "approval_required"]
+type ModelVendor = Literal["openai", "anthropic", "bedrock", "ollama"]
 
 
 class ApiKey(Struct, frozen=True, kw_only=True, tag="api_key", tag_field="kind"):
@@ -32,17 +34,101 @@ class ApiKey(Struct, frozen=True, kw_only=True, tag="api_key", tag_field="kind")
     expires_at: float = 0.0
 
 
-class Tool(Struct, frozen=True, kw_only=True, tag="tool", tag_field="kind"):
-    """An HTTP service that agents may call through the gateway (RunAgents contract §7.1)."""
+class ApiKeyPlace(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a tool expects its key: a header or a query parameter, after `value_prefix`."""
+
+    location: Literal["Header", "Query"] = "Header"
+    name: str = "Authorization"
+    value_prefix: str = "Bearer "
+
+
+class OAuth2Client(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How the gateway gets a token for a tool: client credentials (RFC 6749, 4.4).
+
+    parameters: sent to `token_url` beside the standard ones, such as `audience`.
+    """
+
+    token_url: str
+    client_id: str = ""
+    scopes: list[str] = []
+    parameters: dict[str, str] = {}
+    authorization_url: str = ""
+
+
+class Capability(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that a tool can do: a method and a path, which may end in `*`.
+
+    A tool that declares any lets nothing else through. An empty method means every method.
+    """
+
+    name: str
+    method: str = ""
+    path: str = "/"
+    description: str = ""
+    risk_tags: list[str] = []
+
+
+class Tool(Struct, frozen=True, kw_only=True, tag="tool", tag_field="kind", omit_defaults=True):
+    """An HTTP service that agents may call through the gateway (RunAgents contract §7.1).
+
+    credential: reference of the API key or client secret in the vault, never the secret itself.
+    serves: what the gateway itself answers instead of a service at `base_url`, if anything.
+    """
 
     base_url: str
     description: str = ""
     auth_type: AuthenticationType = "None"
     port: int = 443
     scheme: Scheme = "HTTPS"
+    api_key: ApiKeyPlace | None = None
+    oauth2: OAuth2Client | None = None
+    credential: str = ""
+    capabilities: list[Capability] = []
+    risk_tags: list[str] = []
+    topology: Literal["External", "Internal"] = "External"
+    access_mode: Literal["Open", "Restricted", "Critical"] = "Open"
+    serves: Literal["", "echo"] = ""
 
 
-type Spec = ApiKey | Tool
+class Rule(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a policy says of some calls (RunAgents contract §7.2).
+
+    resource: a URL, which may end in `*`; empty when only tags choose.
+    operations: HTTP methods in capitals; empty for all. tags: risk tags, any of which chooses.
+    """
+
+    permission: Permission
+    resource: str = ""
+    operations: list[str] = []
+    tags: list[str] = []
+
+
+class Policy(Struct, frozen=True, kw_only=True, tag="policy", tag_field="kind", omit_defaults=True):
+    """Rules that an agent is bound to. `approvals`: who approves, as RunAgents' clients send it."""
+
+    rules: list[Rule] = []
+    approvals: list[dict[str, Any]] = []
+
+
+class ModelProvider(
+    Struct, frozen=True, kw_only=True, tag="model_provider", tag_field="kind", omit_defaults=True
+):
+    """Where models are: an endpoint that speaks OpenAI's or Anthropic's format.
+
+    endpoint: base URL, such as `https://api.openai.com/v1`; empty for the vendor's own.
+    credential: reference of the key in the vault.
+    serves: what the gateway itself answers instead, if anything: the deterministic playground.
+    """
+
+    vendor: ModelVendor
+    models: list[str]
+    endpoint: str = ""
+    credential: str = ""
+    requests_per_minute: int = 0
+    serves: Literal["", "playground"] = ""
+
+
+type Spec = ApiKey | Tool | Policy | ModelProvider
 
 
 def kind_of(spec: Spec) -> str:
@@ -159,3 +245,5 @@ def document_decider(kind: str) -> Decider[DocumentCommand, Document, DocumentEv
 
 API_KEY = document_decider("api_key")
 TOOL = document_decider("tool")
+POLICY = document_decider("policy")
+MODEL_PROVIDER = document_decider("model_provider")

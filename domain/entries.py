@@ -7,6 +7,7 @@ Their sizes are capped where they are made (`workers/harnesses/`): 16 KiB of tex
 
 from typing import Any, Literal
 
+from domain.catalog import Permission
 from domain.decider import Event
 
 type LogStream = Literal["stdout", "stderr", "system"]
@@ -70,6 +71,55 @@ class UsageReported(Event, tag="run.usage_reported"):
     model: str = ""
 
 
+class ModelCalled(Event, tag="run.model_called"):
+    """The gateway's record of a model call, made when it is over.
+
+    provider: the provider document's name, empty where none was found. status: what the agent was
+    answered. cost_usd: by the price list, None for a model that it lacks.
+    milliseconds: from the request's head to the answer's last byte; `first_byte` to its first.
+    """
+
+    call_id: str
+    provider: str
+    model: str
+    status: int
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float | None = None
+    milliseconds: float = 0.0
+    first_byte_milliseconds: float = 0.0
+    streamed: bool = False
+    error: str = ""
+
+
+class ToolRequested(Event, tag="run.tool_requested"):
+    """The gateway's judgement of a tool call, stored before anything is forwarded.
+
+    payload_hash: SHA-256 of the body, hex. rule: `<policy>#<number>` that decided, from 1, or
+    empty for the default. path: without the query, which may hold secrets.
+    """
+
+    call_id: str
+    tool: str
+    method: str
+    path: str
+    payload_hash: str
+    decision: Permission
+    rule: str = ""
+    detail: str = ""
+
+
+class ToolResponded(Event, tag="run.tool_responded"):
+    """What came of a tool call that was forwarded. status: 0 where nobody answered; see `error`."""
+
+    call_id: str
+    tool: str
+    status: int
+    milliseconds: float = 0.0
+    response_bytes: int = 0
+    error: str = ""
+
+
 type RunEntry = (
     MessageSaid
     | ThoughtSaid
@@ -79,6 +129,9 @@ type RunEntry = (
     | FileEdited
     | ErrorReported
     | UsageReported
+    | ModelCalled
+    | ToolRequested
+    | ToolResponded
 )
 
 

@@ -7,6 +7,8 @@ Every version has exactly one object, so that a gap in versions always means "re
 
 from typing import Any
 
+import msgspec
+
 from domain import builds, entries, runs
 from domain.decider import Recorded
 
@@ -48,8 +50,25 @@ def _typed(event: Any) -> tuple[str, dict[str, Any]]:
             return "log", {"step": step, "stream": stream, "line": line}
         case entries.ErrorReported(message=message, traceback=traceback):
             return "error", {"message": message, "traceback": traceback}
+        case entries.ModelCalled() | entries.ToolRequested() | entries.ToolResponded():
+            return _gateway_record(event)
         case _:
             return _run_status(event)
+
+
+def _gateway_record(
+    event: entries.ModelCalled | entries.ToolRequested | entries.ToolResponded,
+) -> tuple[str, dict[str, Any]]:
+    """Return what the gateway saw, which `by` tells from what the agent said of itself."""
+    fields: dict[str, Any] = msgspec.to_builtins(event)
+    del fields["type"]
+    match event:
+        case entries.ModelCalled():
+            return "usage", {"by": "gateway", **fields}
+        case entries.ToolRequested():
+            return "tool_call", {"by": "gateway", **fields}
+        case entries.ToolResponded():
+            return "tool_result", {"by": "gateway", **fields}
 
 
 def _run_status(event: Any) -> tuple[str, dict[str, Any]]:

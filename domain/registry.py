@@ -48,6 +48,9 @@ ENTRIES: tuple[type[Event], ...] = (
     entries.FileEdited,
     entries.ErrorReported,
     entries.UsageReported,
+    entries.ModelCalled,
+    entries.ToolRequested,
+    entries.ToolResponded,
     entries.BuildLogged,
 )
 

@@ -270,6 +270,8 @@ def text_bytes(entry: RunEntry) -> int:
             return len(message.encode()) + len(traceback.encode())
         case entries.UsageReported():
             return 0
+        case entries.ModelCalled() | entries.ToolRequested() | entries.ToolResponded():
+            return 0  # the gateway's own words
 
 
 def _named(signal: int | None) -> str:
