@@ -53,7 +53,11 @@ COMMANDS: dict[str, list[st.SearchStrategy[Any]]] = {
             ),
         ),
         st.builds(runs.ClaimRun),
-        st.builds(runs.StartRun, attempt=numbers),
+        st.builds(
+            runs.StartRun,
+            attempt=numbers,
+            stages=st.dictionaries(st.text(max_size=5), st.floats(0, 1e9), max_size=3),
+        ),
         st.builds(runs.AnchorRun),
         st.builds(runs.CancelRun),
         st.builds(runs.LoseRun, attempt=numbers),
