@@ -22,7 +22,7 @@ AT_ONCE = 8  # files on their way to the blob store
 MAX_NAMED = 20  # of what was left out
 
 # Why the worker itself ended the program, if it did.
-type Verdict = Literal["", "cancelled", "timed_out", "output_limit"]
+type Verdict = Literal["", "cancelled", "timed_out", "output_limit", "halted"]
 
 
 class Ending(Struct, frozen=True, kw_only=True):
@@ -34,12 +34,18 @@ class Ending(Struct, frozen=True, kw_only=True):
 
 
 def judge(
-    verdict: Verdict, end: Exit, result: Result, limits: Limits, *, cancelled: str = ""
+    verdict: Verdict,
+    end: Exit,
+    result: Result,
+    limits: Limits,
+    *,
+    cancelled: str = "",
+    halted: tuple[Reason, str] = ("", ""),
 ) -> Ending:
     """Return how the run ended. What the worker did comes first, then the kernel, then the agent.
 
     A program that ended well although something in its sandbox was killed for memory did end well.
-    cancelled: the words of whoever cancelled it.
+    cancelled: the words of whoever cancelled it. halted: why the gateway ended it, reason and words.
     """
     match verdict:
         case "cancelled":
@@ -50,6 +56,9 @@ def judge(
         case "output_limit":
             detail = f"It wrote more than the {limits.output_kb} KiB that it may write."
             return Ending(how="failed", reason="output_limit", detail=detail)
+        case "halted":
+            reason, detail = halted
+            return Ending(how="failed", reason=reason, detail=detail)
         case "":
             pass
     if end.out_of_memory and result.how == "failed":

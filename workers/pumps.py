@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from domain.limits import Limits
+from domain.runs import Reason
 from workers.harnesses.harness import Launch, Reader
 from workers.outcomes import Verdict
 from workers.sandboxes.driver import Exit, Output, Sandbox
@@ -11,6 +12,8 @@ from workers.transcripts import Transcript
 
 # A line that was begun and not ended is shown when nothing came for so long.
 QUIET_SECONDS = 0.1
+# What a program may still do after it was told that its run is over.
+LAST_WORDS_SECONDS = 5.0
 
 
 class Cancel:
@@ -24,6 +27,21 @@ class Cancel:
         """Ask for the end; only the first wish counts."""
         if not self.asked.is_set():
             self.detail = detail
+            self.asked.set()
+
+
+class Halt:
+    """The gateway's decision that a run is over, whatever its program still does."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.reason: Reason = ""
+        self.detail = ""
+
+    def ask(self, reason: Reason, detail: str) -> None:
+        """Ask for the end; only the first reason counts."""
+        if not self.asked.is_set():
+            self.reason, self.detail = reason, detail
             self.asked.set()
 
 
@@ -42,14 +60,22 @@ class Pump:
         self._fed_at = 0.0
 
     async def run(
-        self, launch: Launch, cancel: Cancel, started: Callable[[], Awaitable[None]]
+        self,
+        launch: Launch,
+        cancel: Cancel,
+        started: Callable[[], Awaitable[None]],
+        halt: Halt | None = None,
     ) -> tuple[Exit, Verdict]:
         """Start the program and return how it ended, and why it was ended if it was.
+
+        halt: lets the program end by itself for LAST_WORDS_SECONDS, so that it can say what it was
+            refused; the verdict is `halted` either way.
 
         started: awaited while the program starts; none of its output is taken before. What it
             raises ends this. The time that the program may take counts from its start.
         """
-        watch = asyncio.create_task(self._watch(cancel))
+        halt = halt or Halt()
+        watch = asyncio.create_task(self._watch(cancel, halt))
         program = self._sandbox.run(launch.argv, stdin=launch.stdin)
         first = asyncio.ensure_future(anext(program))
         try:
@@ -58,7 +84,7 @@ class Pump:
             while isinstance(item, Output):
                 await self._take(item)
                 item = await anext(program)
-            return item, self._verdict
+            return item, self._verdict or ("halted" if halt.asked.is_set() else "")
         finally:
             if self._quiet is not None:
                 self._quiet.cancel()
@@ -89,16 +115,30 @@ class Pump:
             self._quiet = None
             self._transcript.add(self._reader.flush())
 
-    async def _watch(self, cancel: Cancel) -> None:
+    async def _watch(self, cancel: Cancel, halt: Halt) -> None:
         """End the program when somebody asks for it, or when its time is up."""
         try:
-            async with asyncio.timeout(self._limits.seconds):
-                await cancel.asked.wait()
+            async with asyncio.timeout(self._limits.seconds) as limit:
+                await _first(cancel.asked, halt.asked)
+                if not cancel.asked.is_set():
+                    last = asyncio.get_running_loop().time() + LAST_WORDS_SECONDS
+                    limit.reschedule(min(last, limit.when() or last))
+                    await cancel.asked.wait()
         except TimeoutError:
-            await self._end("timed_out")
+            await self._end("halted" if halt.asked.is_set() else "timed_out")
         else:
             await self._end("cancelled")
 
     async def _end(self, verdict: Verdict) -> None:
         self._verdict = self._verdict or verdict
         await self._sandbox.kill()
+
+
+async def _first(*events: asyncio.Event) -> None:
+    """Return when one of the events is set."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

@@ -7,6 +7,7 @@ busy. One writer a stream: only the attempt that holds the run or build appends 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 import structlog
@@ -62,9 +63,11 @@ class Transcript:
         self._version = history.version
         self._waiting: list[tuple[Event, int]] = []
         self._waiting_bytes = 0
-        self._writing = False
+        self._added = 0
+        self._stored = 0
         self._something = asyncio.Event()
         self._progress = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._refusal: BaseException | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -89,6 +92,7 @@ class Transcript:
             size = len(encode(entry))
             self._waiting.append((entry, size))
             self._waiting_bytes += size
+        self._added += len(entries)
         if entries:
             self._something.set()
 
@@ -100,11 +104,21 @@ class Transcript:
         self._raise_refusal()
 
     async def flush(self) -> None:
-        """Return when everything that was added is stored. Raises what ended the transcript."""
-        while self._refusal is None and (self._waiting or self._writing):
+        """Return when everything that was added is stored, without the usual pause before it.
+
+        Raises what ended the transcript.
+        """
+        added = self._added
+        self._hurry.set()
+        while self._refusal is None and self._stored < added:
             self._progress.clear()
             await self._progress.wait()
         self._raise_refusal()
+
+    async def store(self, entries: Sequence[Event]) -> None:
+        """Take entries and return when they are stored. Raises what ended the transcript."""
+        self.add(entries)
+        await self.flush()
 
     @property
     def _is_full(self) -> bool:
@@ -127,18 +141,24 @@ class Transcript:
             started = time.monotonic()
             await self._append_surely(batch)
             took = time.monotonic() - started
-            self._writing = False
+            self._stored += len(batch)
             self._progress.set()
             pause = min(max(2 * took, SHORTEST_INTERVAL_SECONDS), LONGEST_INTERVAL_SECONDS)
-            await asyncio.sleep(max(0.0, pause - took))
+            await self._rest(max(0.0, pause - took))
+
+    async def _rest(self, seconds: float) -> None:
+        """Let entries gather for a while, unless somebody waits for them."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
 
     def _next_batch(self) -> list[Event]:
         taken = self._waiting[:MAX_BATCH_ENTRIES]
         del self._waiting[:MAX_BATCH_ENTRIES]
         self._waiting_bytes -= sum(size for _, size in taken)
-        self._writing = True
         if not self._waiting:
             self._something.clear()
+            self._hurry.clear()
         self._progress.set()
         return [entry for entry, _ in taken]
 

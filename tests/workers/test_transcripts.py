@@ -123,6 +123,25 @@ async def test_the_first_entry_is_stored_at_once_and_later_ones_in_batches(
     assert len(await stored(quiet_world, stream)) == 201
 
 
+async def test_whoever_waits_for_an_entry_waits_for_no_later_one(quiet_world: World) -> None:
+    run_id, stream = await claimed(quiet_world)
+
+    async def chatter(transcript: Transcript) -> None:
+        while True:
+            transcript.add(said(1))
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(30), transcript_of(quiet_world, run_id) as transcript:
+        chattering = asyncio.create_task(chatter(transcript))
+        try:
+            await transcript.store([MessageSaid(text="the one")])
+        finally:
+            chattering.cancel()
+        texts = [each.event.text for each in await stored(quiet_world, stream)]
+
+    assert "the one" in texts
+
+
 async def test_long_transcripts_are_anchored_on_the_way(quiet_world: World) -> None:
     run_id, stream = await claimed(quiet_world)
 
