@@ -45,7 +45,8 @@ def judge(
     """Return how the run ended. What the worker did comes first, then the kernel, then the agent.
 
     A program that ended well although something in its sandbox was killed for memory did end well.
-    cancelled: the words of whoever cancelled it. halted: why the gateway ended it, reason and words.
+    cancelled: the words of whoever cancelled it.
+    halted: why the gateway ended it, reason and words.
     """
     match verdict:
         case "cancelled":
