@@ -14,7 +14,7 @@ from projections.databases import is_outage, to_the_end
 from projections.feeding import Feed, Poisoned, give, make_feed
 from projections.generations import Generation, Superseded, served
 from projections.projection import Projection
-from projections.rebuilding import Parts, RebuildFailed, RebuildRunning, rebuild
+from projections.rebuilding import Parts, RebuildFailed, RebuildRunning, is_wanted, rebuild
 from projections.registry import PROJECTIONS
 
 ROLE = "projector"
@@ -84,7 +84,7 @@ class Projector:
             if leads and any(each.state == "retired" for each in found):
                 await generations.drop_retired(connection)
         for projection in self._projections:
-            if projection.name not in self._builds and _needs_build(projection, found):
+            if projection.name not in self._builds and is_wanted(projection, found):
                 work = rebuild(self._parts, projection, fresh=False)
                 self._builds[projection.name] = asyncio.create_task(work)
         fed = self._to_feed(found) if leads else []
@@ -169,18 +169,6 @@ class Projector:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _needs_build(projection: Projection, found: Sequence[Generation]) -> bool:
-    """Whether nothing of this version is served, or a rebuild was begun that somebody may finish.
-
-    What failed is left to a person; what a newer version of the code serves is left to that.
-    """
-    mine = [each for each in found if each.name == projection.name]
-    if any(each.state == "building" and each.version == projection.version for each in mine):
-        return True
-    settled = [each for each in mine if each.served or each.state == "failed"]
-    return all(each.version < projection.version for each in settled)
 
 
 def _raise_unless(task: asyncio.Task[Any], *expected: type[Exception]) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.errors import Invalid, Unavailable
 from projections import generations
-from projections.databases import is_outage, open_database
+from projections.databases import is_outage, open_database, to_the_end
 from projections.generations import Generation
 from projections.projection import Projection, default_of
 
@@ -144,9 +144,14 @@ class ReadModels:
 
     async def _read[T](self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Run `work` in one read transaction. Raises Unavailable if the database is away."""
-        try:
+
+        @to_the_end
+        async def read() -> T:
             async with self._engine.connect() as connection:
                 return await work(connection)
+
+        try:
+            return await read()
         except (DBAPIError, OSError) as error:
             if is_outage(error):
                 raise Unavailable("The read models cannot be read right now.") from error

@@ -1,7 +1,7 @@
 """Filling a new table beside the one that is served, and switching it in once it has caught up."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any
@@ -16,7 +16,7 @@ from domain.ports import EventStore, Leases
 from projections import generations
 from projections.databases import to_the_end
 from projections.feeding import Events, Feed, Poisoned, give, give_within, make_feed
-from projections.generations import Generation, served
+from projections.generations import Generation, Superseded, served
 from projections.projection import Projection
 
 FILL_EVENTS = 4000  # in one transaction
@@ -49,6 +49,18 @@ class RebuildFailed(Conflict):
     title = "The read model could not be rebuilt"
 
 
+def is_wanted(projection: Projection, found: Sequence[Generation]) -> bool:
+    """Whether nothing of this version is served, or a rebuild was begun that somebody may finish.
+
+    What failed is left to a person; what a newer version of the code serves is left to that.
+    """
+    mine = [each for each in found if each.name == projection.name]
+    if any(_goes_on(each, projection) for each in mine):
+        return True
+    settled = [each for each in mine if each.served or each.state == "failed"]
+    return all(each.version < projection.version for each in settled)
+
+
 async def rebuild(
     parts: Parts,
     projection: Projection,
@@ -58,9 +70,10 @@ async def rebuild(
 ) -> Generation:
     """Build the next generation and switch it in; returns it.
 
-    fresh: begin a new one; otherwise go on with one that was begun, if there is one.
+    fresh: begin a new one; otherwise go on with one that was begun, or begin one if it `is_wanted`
+        still: what was wanted when the caller looked may have been built meanwhile.
     on_progress: called after each transaction with the position reached and the log's head.
-    Raises RebuildRunning, RebuildFailed, and Superseded if somebody else's rebuild won.
+    Raises RebuildRunning, RebuildFailed, and Superseded if somebody else's rebuild won or ended.
     """
     lease = _Lease(parts, f"rebuild-{projection.name}")
     await lease.renew()
@@ -99,6 +112,8 @@ class _Lease:
 async def _start(parts: Parts, projection: Projection, *, fresh: bool) -> Feed:
     async with parts.engine.begin() as connection:
         found = await generations.lock(connection, projection.name)
+        if not fresh and not is_wanted(projection, found):
+            raise Superseded
         begun = next((each for each in found if _goes_on(each, projection)), None)
         if fresh or begun is None:
             begun = await generations.begin(connection, projection)
@@ -189,6 +204,7 @@ async def _fail(parts: Parts, poisoned: Poisoned) -> None:
         )
 
 
+@to_the_end
 async def _index(parts: Parts, feed: Feed) -> None:
     """Make the indexes, which slow filling down, one a transaction: others write in between."""
     for index in feed.writer.table.indexes:

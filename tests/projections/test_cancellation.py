@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from projections.databases import open_database, to_the_end
+from projections.reads import open_reads
 
 
 @pytest.mark.parametrize("turns", range(30))
@@ -33,6 +34,20 @@ async def test_work_on_a_database_ends_whenever_it_is_cancelled(tmp_path: Path, 
     async with asyncio.timeout(10), engine.begin() as connection:  # the pool's only one is free
         assert await connection.scalar(sa.text("SELECT 1")) == 1
     await engine.dispose()
+
+
+@pytest.mark.parametrize("turns", range(0, 30, 3))
+async def test_a_list_ends_whenever_it_is_cancelled(tmp_path: Path, turns: int) -> None:
+    """As a client that goes away does; closing then waits for no thread, and leaves none behind."""
+    reads = await open_reads(f"sqlite:///{tmp_path}/read.db")
+    reading = asyncio.create_task(reads.positions())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+
+    assert await reads.positions() == {}
+    await reads.close()
 
 
 async def test_what_failed_after_the_cancel_is_a_cancellation_still() -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from adapters.event_store.store import Store
 from domain.decider import Recorded
 from projections import generations, rebuilding
-from projections.generations import Generation
+from projections.generations import Generation, Superseded
 from projections.projection import Projection, Statement, text
 from projections.reads import ReadModels
 from projections.rebuilding import Parts, RebuildFailed, RebuildRunning, rebuild
@@ -54,6 +54,16 @@ async def all_generations(parts: Parts) -> list[Generation]:
 async def tables(parts: Parts) -> set[str]:
     async with parts.engine.connect() as connection:
         return set(await connection.run_sync(lambda sync: sa.inspect(sync).get_table_names()))
+
+
+async def test_what_was_built_meanwhile_is_not_built_again(parts: Parts) -> None:
+    """A projector saw a rebuild under way, and its own begins when that one has ended."""
+    await rebuild(parts, RUNS, fresh=True)
+
+    with pytest.raises(Superseded):
+        await rebuild(parts, RUNS, fresh=False)
+
+    assert [each.table_name for each in await all_generations(parts)] == ["runs_v1"]
 
 
 async def test_reads_are_served_while_a_rebuild_and_appends_go_on(
