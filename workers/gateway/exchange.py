@@ -1,6 +1,7 @@
 """One HTTP request of an agent, and the answer to it, over ASGI."""
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from typing import Any, cast
 
 import msgspec
@@ -44,6 +45,7 @@ class Exchange:
     """A request to be answered once: by `respond`, or by `start`, any number of `send`, `end`.
 
     `send` waits while the agent reads slower than it is written to.
+    raw_path: as it was sent; `path` is percent-decoded.
     """
 
     def __init__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
@@ -51,6 +53,7 @@ class Exchange:
         self._send = send
         self.method = scope["method"]
         self.path = scope["path"]
+        self.raw_path = scope["raw_path"].decode("latin-1")
         self.query = scope["query_string"].decode("latin-1")
         # Repeated headers are joined, as RFC 9110, 5.3 allows.
         self.headers: dict[str, str] = {}
@@ -88,6 +91,22 @@ class Exchange:
         """Return when the agent has closed its connection; only once the body was read."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+    async def attended[T](self, work: Coroutine[Any, Any, T]) -> T:
+        """Do `work` while the agent waits for it; only once the body was read.
+
+        Cancels it and raises AgentGone when the agent hangs up.
+        """
+        tasks = (asyncio.create_task(work), asyncio.create_task(self.gone()))
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if not tasks[0].done():
+                raise AgentGone
+            return tasks[0].result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def start(self, status: int, headers: Mapping[str, str]) -> None:
         """Send the head of the answer, without what belongs to another connection."""
