@@ -5,7 +5,7 @@ call's URL **or** shares a risk tag with the tool or with a capability that the 
 deny > approval_required > allow > nothing said, which is a deny. Then, if the tool declares
 capabilities, one of them has to be the call's. The order of policies and rules changes nothing.
 
-Fails closed: a path that servers may read differently is judged in both readings (`addresses.py`)
+Fails closed: a path that servers may read differently is judged in both readings (`urls.py`)
 and the stricter judgement counts; a rule that chooses nothing, or whose resource cannot be read,
 allows nothing, and denies or asks for everything.
 """
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
-from domain.addresses import Address, path_pattern, url_pattern
+from domain.urls import Address, path_pattern, url_pattern
 from domain.catalog import Capability, Permission, Policy, Rule, Tool
 from domain.errors import Invalid
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import replace
 
-from domain.addresses import tool_address
+from domain.urls import tool_address
 from domain.catalog import Capability, Permission, Policy, Rule, Tool
 from domain.errors import Invalid
 from domain.policy import STRICTNESS, Call, Judgement, evaluate

@@ -1,10 +1,10 @@
-"""Addresses: what a base URL means, one spelling for every path, and patterns of both."""
+"""URLs: what a base URL means, one spelling for every path, and patterns of both."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.addresses import (
+from domain.urls import (
     canonical_path,
     lenient_path,
     path_pattern,
@@ -27,7 +27,9 @@ from domain.errors import Invalid
         (Tool(base_url="https://api.example", port=8443), "https://api.example:8443/"),
         (Tool(base_url="http://api.example", port=8080), "http://api.example:8080/"),
         (Tool(base_url="http://api.example:9000", port=8080), "http://api.example:9000/"),
-        (Tool(base_url="https://api.example", port=80, scheme="HTTP"), "https://api.example/"),
+        (Tool(base_url="https://api.example", port=80, scheme="HTTP"), "https://api.example:80/"),
+        (Tool(base_url="http://api.example", port=80, scheme="HTTPS"), "http://api.example/"),
+        (Tool(base_url="https://api.example", port=0), "https://api.example/"),
         (Tool(base_url="https://api.example:80"), "https://api.example:80/"),
         (Tool(base_url="api.example"), "https://api.example/"),
         (Tool(base_url="api.example", scheme="HTTP"), "http://api.example/"),

@@ -60,9 +60,8 @@ class Address(Struct, frozen=True, kw_only=True):
 def tool_address(tool: Tool, path: str = "/") -> Address:
     """Return where a call of a tool goes. Raises Invalid for `base_url` and for `path`.
 
-    What `base_url` says counts; `scheme` and `port` fill in what it leaves out, and a `port` of 443
-    or 80 counts as left out, since clients send it whatever the URL is. So HTTPS on port 80 has
-    to be written into the URL.
+    What `base_url` says counts; `scheme` and `port` fill in what it leaves out. RunAgents' clients
+    send 443 whatever the URL is, so that port is not taken for `http://`.
     """
     scheme, separator, rest = tool.base_url.strip().partition("://")
     if not separator:
@@ -76,7 +75,7 @@ def tool_address(tool: Tool, path: str = "/") -> Address:
     if "?" in rest or "#" in rest:
         raise Invalid("A base URL has no query and no fragment.", field="base_url")
     host, port = split_authority(authority, "base_url")
-    if not port and tool.port not in DEFAULT_PORTS.values():
+    if not port and (scheme, tool.port) != ("http", DEFAULT_PORTS["https"]):
         port = tool.port
     return Address(
         scheme=scheme,
