@@ -1,0 +1,89 @@
+"""Which path of the gateway is answered by whom."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from domain.errors import Malformed, NotFound, Unavailable
+from workers.gateway.exchange import Exchange
+from workers.gateway.reports import Reports
+from workers.gateway.session import Handler, Session
+
+type FindHandler = Callable[[str, str, Reports], Handler]
+type ToolHandler = Callable[[Session, Exchange, str, str], Awaitable[None]]
+
+
+async def no_models(session: Session, exchange: Exchange) -> None:
+    """Say that there are no models."""
+    del session, exchange
+    raise Unavailable("This gateway has no models yet.")
+
+
+async def no_tools(session: Session, exchange: Exchange, tool: str, path: str) -> None:
+    """Say that there are no tools."""
+    del session, exchange, tool, path
+    raise Unavailable("This gateway has no tools yet.")
+
+
+CHAT: Handler = no_models
+MESSAGES: Handler = no_models
+MODELS: Handler = no_models
+TOOLS: ToolHandler = no_tools
+
+KNOWN = (
+    "POST /v1/chat/completions, POST /v1/messages, GET /v1/models, /tools/<tool>/<path>, "
+    "POST /runs/<run>/tool-result, POST /runs/<run>/checkpoint, GET /runs/<run>/checkpoint/<id>, "
+    "GET /healthz"
+)
+
+
+def find_handler(method: str, path: str, reports: Reports) -> Handler:
+    """Return who answers. Raises NotFound, and Malformed for a path that could mean two things.
+
+    Published clients disagree on where the base URL ends, so models are at several paths.
+    """
+    _check(path)
+    segments = path.removesuffix("/").split("/")[1:]
+    match method, segments:
+        case _, ["tools", tool, *_] if tool:
+            rest = path.removeprefix(f"/tools/{tool}") or "/"
+            return partial(_call_tool, tool=tool, path=rest)
+        case "POST", (
+            ["v1"]
+            | ["chat", "completions"]
+            | ["v1", "chat", "completions"]
+            | ["v1", "v1", "chat", "completions"]
+            | ["v1", "p", _]
+            | ["v1", "p", _, "chat", "completions"]
+        ):
+            return CHAT
+        case "POST", ["messages"] | ["v1", "messages"] | ["v1", "v1", "messages"]:
+            return MESSAGES
+        case "GET", ["models"] | ["v1", "models"] | ["v1", "v1", "models"]:
+            return MODELS
+        case "POST", ["runs", run, "tool-result"]:
+            return partial(reports.take_tool_result, run=run)
+        case "POST", ["runs", run, "checkpoint"]:
+            return partial(reports.keep_checkpoint, run=run)
+        case "GET", ["runs", run, "checkpoint", id]:
+            return partial(reports.show_checkpoint, run=run, id=id)
+        case "GET" | "HEAD", ["healthz"] | ["v1", "healthz"]:
+            return _say_healthy
+        case _:
+            raise NotFound(f"There is no {method} {path} here. There are: {KNOWN}.")
+
+
+def _check(path: str) -> None:
+    """Refuse what one may read as one path and another, behind us, as another path."""
+    if not path.startswith("/") or not path.isprintable():
+        raise Malformed("The path has characters that no path has.")
+    if not {".", ".."}.isdisjoint(path.replace("\\", "/").split("/")):
+        raise Malformed("The path has segments that are `.` or `..`.")
+
+
+async def _call_tool(session: Session, exchange: Exchange, *, tool: str, path: str) -> None:
+    await TOOLS(session, exchange, tool, path)
+
+
+async def _say_healthy(session: Session, exchange: Exchange) -> None:
+    del session
+    await exchange.respond_json(200, {"status": "ok"})
