@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
-from domain.urls import Address, path_pattern, url_pattern
 from domain.catalog import Capability, Permission, Policy, Rule, Tool
 from domain.errors import Invalid
+from domain.urls import Address, path_pattern, url_pattern
 
 STRICTNESS: tuple[Permission, ...] = ("allow", "approval_required", "deny")
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import replace
 
-from domain.urls import tool_address
 from domain.catalog import Capability, Permission, Policy, Rule, Tool
 from domain.errors import Invalid
 from domain.policy import STRICTNESS, Call, Judgement, evaluate
+from domain.urls import tool_address
 
 STRIPE = Tool(base_url="https://api.stripe.com", risk_tags=["financial"])
 CHARGES = Capability(name="charges", method="POST", path="/v1/charges", risk_tags=["destructive"])

@@ -4,6 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.catalog import Tool
+from domain.errors import Invalid
 from domain.urls import (
     canonical_path,
     lenient_path,
@@ -11,8 +13,6 @@ from domain.urls import (
     tool_address,
     url_pattern,
 )
-from domain.catalog import Tool
-from domain.errors import Invalid
 
 
 @pytest.mark.parametrize(
