@@ -1,15 +1,15 @@
 """Which path of the gateway is answered by whom."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 
 from domain.errors import Malformed, NotFound, Unavailable
 from workers.gateway.exchange import Exchange
 from workers.gateway.reports import Reports
 from workers.gateway.session import Handler, Session
+from workers.gateway.tools import call_tool
 
 type FindHandler = Callable[[str, str, Reports], Handler]
-type ToolHandler = Callable[[Session, Exchange, str, str], Awaitable[None]]
 
 
 async def no_models(session: Session, exchange: Exchange) -> None:
@@ -18,16 +18,9 @@ async def no_models(session: Session, exchange: Exchange) -> None:
     raise Unavailable("This gateway has no models yet.")
 
 
-async def no_tools(session: Session, exchange: Exchange, tool: str, path: str) -> None:
-    """Say that there are no tools."""
-    del session, exchange, tool, path
-    raise Unavailable("This gateway has no tools yet.")
-
-
 CHAT: Handler = no_models
 MESSAGES: Handler = no_models
 MODELS: Handler = no_models
-TOOLS: ToolHandler = no_tools
 
 KNOWN = (
     "POST /v1/chat/completions, POST /v1/messages, GET /v1/models, /tools/<tool>/<path>, "
@@ -39,14 +32,16 @@ KNOWN = (
 def find_handler(method: str, path: str, reports: Reports) -> Handler:
     """Return who answers. Raises NotFound, and Malformed for a path that could mean two things.
 
-    Published clients disagree on where the base URL ends, so models are at several paths.
+    Published clients disagree on where the base URL ends, so models are at several paths. What is
+    below a tool is judged, and so written down, even if it means nothing.
     """
-    _check(path)
     segments = path.removesuffix("/").split("/")[1:]
+    if segments[:1] != ["tools"]:
+        _check(path)
     match method, segments:
         case _, ["tools", tool, *_] if tool:
             rest = path.removeprefix(f"/tools/{tool}") or "/"
-            return partial(_call_tool, tool=tool, path=rest)
+            return partial(call_tool, tool=tool, path=rest)
         case "POST", (
             ["v1"]
             | ["chat", "completions"]
@@ -78,10 +73,6 @@ def _check(path: str) -> None:
         raise Malformed("The path has characters that no path has.")
     if not {".", ".."}.isdisjoint(path.replace("\\", "/").split("/")):
         raise Malformed("The path has segments that are `.` or `..`.")
-
-
-async def _call_tool(session: Session, exchange: Exchange, *, tool: str, path: str) -> None:
-    await TOOLS(session, exchange, tool, path)
 
 
 async def _say_healthy(session: Session, exchange: Exchange) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from adapters.vault import Vault
 from domain.catalog import ModelProvider, Policy, Tool
@@ -11,6 +11,7 @@ from domain.deployments import Settings
 from domain.entries import RunEntry
 from domain.runs import Reason
 from workers.gateway.exchange import Exchange
+from workers.gateway.oauth import Tokens
 from workers.gateway.outbound import Outbound
 
 
@@ -47,6 +48,7 @@ class Session(Struct, frozen=True, kw_only=True):
 
     end_run: ends the run with a reason and a sentence (policy_denied, budget_exhausted); the first
     counts. What the agent still does meanwhile changes nothing of that.
+    tokens: what tools were unlocked with, to be shared by all runs of a host.
     """
 
     run_id: str
@@ -59,6 +61,7 @@ class Session(Struct, frozen=True, kw_only=True):
     vault: Vault
     outbound: Outbound
     end_run: Callable[[Reason, str], None]
+    tokens: Tokens = field(default_factory=Tokens)
 
 
 type Handler = Callable[[Session, Exchange], Awaitable[None]]
