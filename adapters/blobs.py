@@ -18,6 +18,7 @@ from adapters.scratch import disk_work, scratch_file, sweep_scratch
 from domain.errors import NotFound, Unavailable
 
 CHUNK_BYTES = 1 << 20
+TRIED = bytes(1 << 16)
 
 _WRITING = "Writing to the blob store"
 _READING = "Reading from the blob store"
@@ -81,9 +82,23 @@ class FolderBlobs:
 
         return await asyncio.to_thread(look)
 
+    async def check(self) -> None:
+        """Write, read and remove bytes that nobody asked for, as blobs are."""
+        await asyncio.to_thread(self._try_out)
+
     async def sweep(self) -> int:
         """Remove what writers that died left half written; returns how many."""
         return await asyncio.to_thread(sweep_scratch, self._scratch)
+
+    def _try_out(self) -> None:
+        with disk_work(_WRITING), scratch_file(self._scratch) as file:
+            file.write(TRIED)
+            file.flush()
+            os.fsync(file.fileno())
+            with disk_work(_READING):
+                file.seek(0)
+                if file.read() != TRIED:
+                    raise Unavailable(f"{_READING} gave other bytes than were written.")
 
     def _put_all(self, items: Sequence[bytes]) -> list[str]:
         digests: list[str] = []

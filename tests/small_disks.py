@@ -1,4 +1,4 @@
-"""A disk of 2 MiB for tests of what happens when it is full."""
+"""A small disk for tests of what happens when it is full."""
 
 import os
 import subprocess
@@ -11,8 +11,8 @@ import tests.conftest
 ROOT = Path(tests.conftest.__file__).parent.parent
 
 
-def on_a_small_disk(script: str) -> None:
-    """Run a Python script that finds an empty 2 MiB disk at `disk`; fail if it fails.
+def on_a_small_disk(script: str, options: str = "size=2m") -> None:
+    """Run a Python script that finds an empty disk at `disk`; fail if it fails.
 
     In a mount namespace of its own, so that nothing has to be unmounted and any user may do it.
     """
@@ -20,7 +20,7 @@ def on_a_small_disk(script: str) -> None:
     namespaces = ["--mount"] if os.geteuid() == 0 else ["--user", "--map-root-user", "--mount"]
     prelude = "from pathlib import Path\ndisk = Path('/mnt')\n"
     python = [sys.executable, "-c", prelude + textwrap.dedent(script)]
-    mounted = 'mount -t tmpfs -o size=2m,mode=0755 tmpfs /mnt && exec "$@"'
+    mounted = f'mount -t tmpfs -o {options},mode=0755 tmpfs /mnt && exec "$@"'
     done = subprocess.run(
         ["unshare", *namespaces, "sh", "-c", mounted, "sh", *python],
         cwd=ROOT,

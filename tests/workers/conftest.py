@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from adapters.settings import Settings
+from tests.postgres import postgres_server, postgres_url
 from tests.redis_server import RedisServer, redis_server
 from tests.workers.worlds import World, make_settings, open_world
 
-__all__ = ["redis_server"]
+__all__ = ["postgres_server", "postgres_url", "redis_server"]
 
 NOWHERE = "redis://127.0.0.1:1/0"  # nobody listens there
 

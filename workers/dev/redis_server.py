@@ -30,7 +30,7 @@ def redis_command(socket_path: Path, directory: Path) -> list[str]:
         "maxmemory-policy": "noeviction",
     }
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-    return [_binary(), *arguments]
+    return [find_server(), *arguments]
 
 
 def answers(socket_path: Path) -> bool:
@@ -45,7 +45,8 @@ def answers(socket_path: Path) -> bool:
             return False
 
 
-def _binary() -> str:
+def find_server() -> str:
+    """Return the path of a server. Raises Unavailable without one."""
     for name in NAMES:
         if installed := shutil.which(name):
             return installed

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from argosy.cli.options import json_option
+from argosy.cli.checkout import data_directory, find_checkout
+from argosy.cli.options import data_dir_option, json_option
 
 
 @click.command(name="dev")
@@ -14,12 +15,7 @@ from argosy.cli.options import json_option
 @click.option(
     "--port", default=8700, show_default=True, type=click.IntRange(1, 65535), help="Its port."
 )
-@click.option(
-    "--data-dir",
-    default=None,
-    type=click.Path(path_type=Path),
-    help="Where everything is kept; ARGOSY_DATA, or .argosy here.",
-)
+@data_dir_option
 @click.option(
     "--workers", default=1, show_default=True, type=click.IntRange(1, 16), help="Run hosts."
 )
@@ -30,13 +26,8 @@ def command(host: str, port: int, data_dir: Path | None, workers: int, as_json: 
     API, projections, dispatcher, workers and an embedded Redis on SQLite. ARGOSY_DEV_API_KEY fixes
     the key; otherwise one is made and kept in the data directory.
     """
-    checkout = Path(__file__).resolve().parents[3]
-    if not (checkout / "workers" / "dev" / "__main__.py").is_file():
-        raise click.ClickException(
-            "The server is not part of this package; run `argosy dev` with `uv run` in a checkout "
-            "of Argosy."
-        )
-    data = (data_dir or Path(os.environ.get("ARGOSY_DATA") or ".argosy")).absolute()
+    checkout = find_checkout("dev")
+    data = data_directory(data_dir)
     arguments = ["--host", host, "--port", str(port), "--data-dir", str(data)]
     arguments += ["--workers", str(workers), *(["--json"] if as_json else [])]
     os.chdir(checkout)

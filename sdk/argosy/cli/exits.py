@@ -19,7 +19,7 @@ DETACHED = 130
 
 CODES = {
     COMPLETED: "done; for `invoke`: the run completed",
-    FAILED: "the run or the build failed",
+    FAILED: "the run or the build failed; for `doctor`: something is broken",
     USAGE: "the command or what was sent is wrong: the line on stderr says what",
     CANCELLED: "the run was cancelled",
     UNREACHABLE: "no server is known, it does not answer, or it is not able to",

@@ -5,6 +5,7 @@ import sys
 # Name: module, and the line that `argosy --help` shows. Modules are imported when they are used.
 COMMANDS = {
     "dev": ("argosy.cli.dev", "Run a whole server on this machine."),
+    "doctor": ("argosy.cli.doctor", "Look for what is wrong here, and say what to do."),
     "deploy": ("argosy.cli.deploy", "Deploy a folder of source."),
     "invoke": ("argosy.cli.invoke", "Send a message to a deployment and print what it answers."),
     "run": ("argosy.cli.run", "Runs: list, show, cancel, events, files, download."),

@@ -1,6 +1,7 @@
 """Options that several commands take."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import click
@@ -13,6 +14,16 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(
         function
     )
+
+
+def data_dir_option(function: F) -> F:
+    """Add --data-dir."""
+    return click.option(
+        "--data-dir",
+        default=None,
+        type=click.Path(path_type=Path),
+        help="Where everything is kept; ARGOSY_DATA, or .argosy here.",
+    )(function)
 
 
 def workspace_option(function: F) -> F:

@@ -1,0 +1,28 @@
+"""The server's code, which some commands start: it lives in a checkout, not in this package."""
+
+import os
+from pathlib import Path
+
+import click
+
+
+def find_checkout(command: str) -> Path:
+    """Return the checkout that this package is installed from; a usage error if it is not one."""
+    checkout = checkout_or_none()
+    if checkout is None:
+        raise click.ClickException(
+            f"The server is not part of this package; run `argosy {command}` with `uv run` in a "
+            "checkout of Argosy."
+        )
+    return checkout
+
+
+def checkout_or_none() -> Path | None:
+    """Return the checkout that this package is installed from, if it is from one."""
+    checkout = Path(__file__).resolve().parents[3]
+    return checkout if (checkout / "workers" / "dev" / "__main__.py").is_file() else None
+
+
+def data_directory(given: Path | None) -> Path:
+    """Return where the server on this machine keeps everything."""
+    return (given or Path(os.environ.get("ARGOSY_DATA") or ".argosy")).absolute()
