@@ -31,8 +31,8 @@ def explained(said: str, kind: Any, body: bytes) -> Malformed:
             allowed=allowed,
         )
     if missing := _MISSING.match(what):
-        name = missing.group(1)
-        return Malformed(f"The field {name!r} is required.", field=_dotted(path, name))
+        name = _dotted(path, missing.group(1))
+        return Malformed(f"The field {name!r} is required.", field=name)
     if isinstance(found, inspect.LiteralType):
         return Malformed(
             f"{what} in {_dotted(path)}: allowed are {', '.join(map(str, found.values))}.",

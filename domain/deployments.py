@@ -5,7 +5,7 @@ The newest ready revision serves.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,6 +15,21 @@ from domain.errors import Conflict, NotFound
 from domain.limits import Limits
 
 type RevisionStatus = Literal["pending", "ready", "failed"]
+
+
+class ModelConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A model that an agent uses, and for what (RunAgents contract §3).
+
+    role: `chat`, `embedding`, `classify` or `reranking`; `default` is another word for `chat`.
+    model_provider: name of the provider document, where the model alone does not choose it.
+    monthly_budget_usd: None for no limit.
+    """
+
+    provider: str = ""
+    model: str = ""
+    role: str = "default"
+    model_provider: str = ""
+    monthly_budget_usd: float | None = None
 
 
 class Settings(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -32,7 +47,7 @@ class Settings(Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_attempts: int = 1
     required_tools: list[str] = []
     tool_url_mappings: dict[str, str] = {}
-    llm_configs: list[dict[str, Any]] = []
+    llm_configs: list[ModelConfig] = []
     policies: list[str] = []
     identity_provider: str = ""
 

@@ -51,6 +51,28 @@ async def test_the_same_name_updates_in_place(api: Api) -> None:
     assert [(each["name"], each["latest_version"]) for each in agents] == [("billing-agent", 2)]
 
 
+async def test_models_are_stored_as_far_as_they_are_known(api: Api) -> None:
+    configs = [
+        {"provider": "openai", "model": "gpt-4o-mini", "temperature": 0.2},
+        {
+            "provider": "anthropic",
+            "model": "claude",
+            "role": "classify",
+            "model_provider": "anthropic-prod",
+            "monthly_budget_usd": 5,
+        },
+    ]
+
+    answer = await api.ask("POST", "/api/deploy", json=EXAMPLE | {"llm_configs": configs})
+
+    assert answer.status_code == 201
+    shown = (await api.ask("GET", "/v1/workspaces/default/deployments/billing-agent")).json()
+    assert shown["revisions"][-1]["settings"]["llm_configs"] == [
+        {"provider": "openai", "model": "gpt-4o-mini"},
+        configs[1],
+    ]
+
+
 async def test_a_redeploy_keeps_what_it_does_not_mention(api: Api) -> None:
     first = EXAMPLE | {"system_prompt": "Be kind.", "env": [{"name": "A", "value": "b"}]}
     await api.ask("POST", "/api/deploy", json=first)
@@ -136,6 +158,28 @@ BAD: list[tuple[dict[str, Any] | bytes, str]] = [
     ({"agent_name": "a", "source_files": GOOD_FILES, "env": {"A": "b"}}, "env"),
     ({"agent_name": "a", "source_files": GOOD_FILES, "policies": "x"}, "policies"),
     ({"agent_name": "a", "source_files": GOOD_FILES, "llm_configs": ["x"]}, "llm_configs"),
+    *[
+        ({"agent_name": "a", "source_files": GOOD_FILES, "llm_configs": [config]}, says)
+        for config, says in (
+            ({"model": "m"}, "llm_configs[0].provider"),
+            ({"provider": "acme", "model": "m"}, "llm_configs[0].provider"),
+            ({"provider": "openai"}, "llm_configs[0].model"),
+            ({"provider": "openai", "model": " "}, "llm_configs[0].model"),
+            ({"provider": "openai", "model": "m", "role": "boss"}, "llm_configs[0].role"),
+            (
+                {"provider": "openai", "model": "m", "monthly_budget_usd": -1},
+                "llm_configs[0].monthly_budget_usd",
+            ),
+        )
+    ],
+    (
+        {
+            "agent_name": "a",
+            "source_files": GOOD_FILES,
+            "llm_configs": [{"provider": "openai", "model": "m"}] * 201,
+        },
+        "llm_configs has at most 200",
+    ),
     (
         {"agent_name": "a", "source_files": GOOD_FILES, "tools_to_create": [{"name": "t"}]},
         "tool name and base_url are required",

@@ -1,14 +1,19 @@
 """What a RunAgents deploy sends. Unknown fields are ignored, as the original ignores them."""
 
-from typing import Any
+from collections.abc import Sized
+from math import inf
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
 
 from api.bodies import decode
-from domain.catalog import AuthenticationType, Scheme, Tool
+from domain.catalog import AuthenticationType, ModelVendor, Scheme, Tool
+from domain.deployments import ModelConfig
 from domain.errors import Malformed
 from domain.sources import check_name
+
+MAX_NAMES = 200  # tools, policies or models of one deploy
 
 
 class NewTool(Struct, frozen=True, kw_only=True):
@@ -29,6 +34,16 @@ class Variable(Struct, frozen=True, kw_only=True):
     value: str = ""
 
 
+class LlmConfig(Struct, frozen=True, kw_only=True):
+    """One of `llm_configs`."""
+
+    provider: ModelVendor
+    model: str
+    role: Literal["chat", "default", "embedding", "classify", "reranking"] | None = None
+    model_provider: str | None = None
+    monthly_budget_usd: float | None = None
+
+
 class DeployBody(Struct, frozen=True, kw_only=True):
     """POST /api/deploy. A field that is left out, or null, keeps what the last deploy said."""
 
@@ -42,7 +57,7 @@ class DeployBody(Struct, frozen=True, kw_only=True):
     required_tools: list[str] | None = None
     tool_url_mappings: dict[str, str] | None = None
     tools_to_create: list[NewTool] | None = None
-    llm_configs: list[dict[str, Any]] | None = None
+    llm_configs: list[LlmConfig] | None = None
     env: list[Variable] | None = None
     requirements: str | None = None
     entry_point: str | None = None
@@ -96,3 +111,31 @@ def tool_documents(tools: list[NewTool]) -> dict[str, Tool]:
             scheme=tool.scheme or "HTTPS",
         )
     return documents
+
+
+def models_of(configs: list[LlmConfig]) -> list[ModelConfig]:
+    """Return `llm_configs` as they are stored. Raises Malformed naming the item's field."""
+    check_count(configs, "llm_configs")
+    for number, config in enumerate(configs):
+        place = f"llm_configs[{number}]"
+        if not config.model.strip():
+            raise Malformed(f"{place}.model is required", field=f"{place}.model")
+        if config.monthly_budget_usd is not None and not 0 <= config.monthly_budget_usd < inf:
+            field = f"{place}.monthly_budget_usd"
+            raise Malformed(f"{field} must not be negative", field=field)
+    return [
+        ModelConfig(
+            provider=config.provider,
+            model=config.model.strip(),
+            role=config.role or "default",
+            model_provider=config.model_provider or "",
+            monthly_budget_usd=config.monthly_budget_usd,
+        )
+        for config in configs
+    ]
+
+
+def check_count(items: Sized, field: str) -> None:
+    """Raise Malformed where a deploy names too many of anything."""
+    if len(items) > MAX_NAMES:
+        raise Malformed(f"{field} has at most {MAX_NAMES} items", field=field)

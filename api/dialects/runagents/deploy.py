@@ -9,7 +9,12 @@ from msgspec.structs import replace
 
 from api.calls import POSITION_HEADER, Call
 from api.deployments import deploy_once
-from api.dialects.runagents.bodies import DeployBody, deploy_body, tool_documents
+from api.dialects.runagents.bodies import (
+    DeployBody,
+    deploy_body,
+    models_of,
+    tool_documents,
+)
 from api.dialects.runagents.namespaces import place_of
 from api.sources import Source, check_environment, check_text, stored
 from api.tenancy import Place
@@ -115,7 +120,7 @@ def _settings(body: DeployBody) -> dict[str, Any]:
     given: dict[str, Any] = {
         "required_tools": body.required_tools,
         "tool_url_mappings": body.tool_url_mappings,
-        "llm_configs": body.llm_configs,
+        "llm_configs": models_of(body.llm_configs) if body.llm_configs is not None else None,
         "policies": body.policies,
         "identity_provider": body.identity_provider,
     }
