@@ -3,10 +3,10 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from domain.errors import Invalid
 
@@ -21,6 +21,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     blobs: directory of the blob store; shared by all machines when there are several.
     host, port: where the API listens.
     public_url: how clients reach the API, for links; by default made of host and port.
+    request_rate: requests a second that one API key may make of one API process in the long run, or
+    one address without a valid key; 0 for no limit.
+    request_burst: requests that it may make at once.
     lease_seconds: how long a worker may be silent before its work is taken over.
     sweep_seconds: how often the reaper looks.
     run_slots: runs that one run host holds at once.
@@ -43,6 +46,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 8700
     public_url: str = ""
+    request_rate: Annotated[float, Meta(ge=0)] = 1000.0
+    request_burst: Annotated[int, Meta(ge=1)] = 5000
     lease_seconds: float = 10.0
     sweep_seconds: float = 1.0
     run_slots: int = 64

@@ -1,4 +1,4 @@
-"""Around everything: a request id for every request, and one log line when it is done."""
+"""Around everything: a request id for every request, what is left, and a log line at its end."""
 
 import re
 import time
@@ -6,6 +6,7 @@ import time
 import structlog
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.limits import ALLOWANCE, Allowance
 from domain.ids import new_id
 
 HEADER = b"x-request-id"
@@ -39,7 +40,9 @@ class AccessLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], header]
+                allowance: Allowance | None = scope["state"].get(ALLOWANCE)
+                limits = allowance.headers() if allowance else ()
+                message["headers"] = [*message["headers"], header, *limits]
             await send(message)
 
         try:

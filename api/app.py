@@ -51,7 +51,7 @@ def create_app(services: Services, reads: ReadModels, *, base: Base | None = Non
     base: what sources are judged against; by default the base environment of this machine.
     """
     shared = Shared(services, reads, base or find_base())
-    errors = ErrorAnswers(dict.fromkeys(runagents.PREFIXES, runagents.envelope))
+    errors = ErrorAnswers(dict.fromkeys(runagents.PREFIXES, runagents.envelope), shared.limits)
 
     @asynccontextmanager
     async def following(_: Litestar) -> AsyncGenerator[None]:

@@ -15,6 +15,7 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from msgspec import Struct
 
 from api.headers import header
+from api.limits import HasLimits
 from domain.catalog import API_KEY, Active, ApiKey, Role
 from domain.errors import Forbidden, Unauthenticated
 from domain.ids import stream_name
@@ -97,7 +98,7 @@ class Keys:
         return state
 
 
-class HasKeys(Protocol):
+class HasKeys(HasLimits, Protocol):
     """What the app's shared parts must have."""
 
     keys: Keys
@@ -129,19 +130,21 @@ def allow(caller: Caller, needs: Permission) -> None:
 
 
 class Authentication:
-    """Middleware: finds the caller, and checks the permission that the handler names in its `opt`.
+    """Middleware: finds the caller, counts the request, and checks the permission it needs.
 
-    A handler that names none needs the highest one. (A guard would be copied for every request.)
+    The handler names that in its `opt`; one that names none needs the highest. (A guard would be
+    copied for every request.)
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through that may pass. Raises Unauthenticated and Forbidden."""
+        """Let a request through that may pass. Raises Unauthenticated, LimitReached, Forbidden."""
         assert scope["type"] == "http"
         shared: HasKeys = scope["litestar_app"].state.shared
         caller = await shared.keys.caller(presented_key(scope))
+        shared.limits.admit(scope, caller.actor)
         allow(caller, scope["route_handler"].opt.get("needs", "manage"))
         scope["auth"] = caller
         await self._app(scope, receive, send)

@@ -13,6 +13,7 @@ from adapters.wiring import Services
 from api.auth import Caller, Keys
 from api.folding import missing
 from api.idempotency import idempotency_of
+from api.limits import RateLimits
 from api.live import LiveHub
 from api.syntax import Syntax
 from api.tenancy import Place, Tenancy
@@ -43,6 +44,7 @@ class Shared:
         self.base = base
         self.syntax = Syntax(python_version(base))
         self.keys = Keys(services.store)
+        self.limits = RateLimits(services.settings.request_rate, services.settings.request_burst)
         self.tenancy = Tenancy(services.store)
         self.hub = LiveHub(services.store, services.live)
 

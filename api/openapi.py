@@ -3,12 +3,13 @@
 from typing import Any
 
 import msgspec
-from litestar import Request
+from litestar import Request, Router
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from api.following import EVENT_STREAM
+from api.limits import LimitedByAddress
 
 VERSION = "0.1.0"
 
@@ -97,7 +98,14 @@ def openapi_config() -> OpenAPIConfig:
     return OpenAPIConfig(
         title="Argosy",
         version=VERSION,
-        path="/schema",
+        openapi_router=Router(
+            "/schema",
+            route_handlers=[],
+            middleware=[LimitedByAddress],
+            include_in_schema=False,
+            dto=None,
+            return_dto=None,
+        ),
         use_handler_docstrings=True,
         render_plugins=[WithProblems()],
         components=Components(security_schemes={"bearer": bearer, "key": header}),

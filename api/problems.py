@@ -12,9 +12,12 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, ValidationException
 from msgspec import Struct
 
-from domain.errors import ArgosyError, Malformed, NotFound, TooLarge, Unavailable
+from api.limits import RateLimits
+from domain.errors import ArgosyError, LimitReached, Malformed, NotFound, TooLarge, Unavailable
 
 MAX_BODY_BYTES = 10_000_000
+PROBLEM_TYPE = "application/problem+json"
+CLIENT_LEFT = "client disconnected prematurely"  # Litestar's words, with its 500
 RETRY_SECONDS = 1  # what a client is told to wait when a dependency is down
 
 # A database or Redis that cannot be reached, where no port has turned it into Unavailable.
@@ -63,13 +66,18 @@ type Envelope = Callable[[Problem], Response[Any]]
 class ErrorAnswers:
     """The one exception handler of the app. `dialects`: path prefix → its envelope."""
 
-    def __init__(self, dialects: Mapping[str, Envelope]) -> None:
+    def __init__(self, dialects: Mapping[str, Envelope], limits: RateLimits) -> None:
+        self._limits = limits
         self._dialects = sorted(dialects.items(), key=lambda each: -len(each[0]))
 
     def __call__(self, request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         """Answer `error`; what is nobody's fault but ours is logged with its traceback."""
         request_id = str(request.scope["state"].get("request_id", ""))
         refusal, headers = refused(error)
+        try:
+            self._limits.count_refused(request.scope, refusal)
+        except LimitReached as limit:
+            refusal, headers = refused(limit)
         if isinstance(refusal, InternalError):
             log.error("request.broke", path=request.scope["path"], exc_info=error)
         problem = Problem(
@@ -91,7 +99,17 @@ class ErrorAnswers:
 
 
 def native(problem: Problem) -> Response[Any]:
-    """Return the RFC 9457 answer. The standard members win over a refusal's own."""
+    """Return the RFC 9457 answer."""
+    return Response(
+        problem_body(problem),
+        status_code=problem.status,
+        media_type=PROBLEM_TYPE,
+        headers=dict(problem.headers),
+    )
+
+
+def problem_body(problem: Problem) -> bytes:
+    """Return the RFC 9457 document. The standard members win over a refusal's own."""
     body = {
         **problem.members,
         "type": f"/problems/{problem.type}",
@@ -100,12 +118,7 @@ def native(problem: Problem) -> Response[Any]:
         "detail": problem.detail,
         "request_id": problem.request_id,
     }
-    return Response(
-        msgspec.json.encode(body, enc_hook=str),
-        status_code=problem.status,
-        media_type="application/problem+json",
-        headers=dict(problem.headers),
-    )
+    return msgspec.json.encode(body, enc_hook=str)
 
 
 def refused(error: Exception) -> tuple[ArgosyError, dict[str, str]]:
@@ -141,6 +154,8 @@ def _of_litestar(error: HTTPException) -> ArgosyError:
             return MethodNotAllowed("This path does not know that method.")
         case _ if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return TooLarge(f"A body has at most {MAX_BODY_BYTES} bytes.", limit=MAX_BODY_BYTES)
+        case _ if error.detail == CLIENT_LEFT:
+            return Malformed("The client left before its request was whole.")
         case _ if error.status_code == HTTPStatus.NOT_FOUND:
             return NotFound("There is nothing at this path.")
         case _ if error.status_code < 500:

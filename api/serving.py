@@ -14,6 +14,7 @@ from litestar import Litestar
 
 from adapters.settings import Settings
 from api.calls import Shared
+from api.connections import Connection
 
 GRACE_SECONDS = 5  # for requests under way when the process is told to stop
 KEEP_ALIVE_SECONDS = 75
@@ -29,12 +30,22 @@ log = structlog.stdlib.get_logger(__name__)
 
 async def listen(app: Litestar, settings: Settings) -> None:
     """Serve an application until SIGINT or SIGTERM."""
-    config = uvicorn.Config(
+    config = server_config(app, host=settings.host, port=settings.port)
+    _settle()
+    log.info("api.serving", url=settings.url)
+    await Server(config, app.state.shared).serve()
+
+
+def server_config(
+    app: Litestar, *, host: str, port: int, connection: type[Connection] = Connection
+) -> uvicorn.Config:
+    """Return how the application is served. `connection`: with the bounds of each."""
+    return uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
+        host=host,
+        port=port,
         loop="none",
-        http="httptools",
+        http=connection,
         ws="none",
         lifespan="on",
         access_log=False,
@@ -44,9 +55,6 @@ async def listen(app: Litestar, settings: Settings) -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    _settle()
-    log.info("api.serving", url=settings.url)
-    await Server(config, app.state.shared).serve()
 
 
 class Server(uvicorn.Server):

@@ -44,6 +44,7 @@ AIM = 0.7
 AIM_P99 = 2.0
 KEY = "argosy_bench_key_00000000000000000000000000000000000"
 BODY = b'{"message":"a message of a usual length, as people write them to agents"}'
+UNREACHED = 1_000_000  # what is limited counts every request, and refuses none here
 ECHO = "/bench/echo"
 RUNS = "/v1/workspaces/default/deployments/bench/runs"
 
@@ -70,7 +71,12 @@ def main() -> int:
 
 def _measure(name: str, place: Path, redis: RedisServer, database: str) -> None:
     settings = Settings(
-        data=place / name, database=database, redis=redis.url, port=free_port(), log_level="info"
+        data=place / name,
+        database=database,
+        redis=redis.url,
+        port=free_port(),
+        request_rate=UNREACHED,
+        request_burst=UNREACHED,
     )
     with _served(settings):
         _deploy(settings.url)

@@ -18,6 +18,8 @@ from adapters.settings import Settings
 from adapters.wiring import Services, open_services
 from api.app import create_app
 from api.bootstrap import Bootstrapped, bootstrap
+from api.connections import Connection
+from api.serving import server_config
 from domain.decider import Event
 from domain.execution import Base
 from domain.ids import new_id
@@ -191,17 +193,11 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def listening(app: Litestar) -> AsyncGenerator[str]:
+async def listening(
+    app: Litestar, *, connection: type[Connection] = Connection
+) -> AsyncGenerator[str]:
     """Serve an application on a free port; yields its URL."""
-    config = uvicorn.Config(
-        app,
-        port=0,
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        http="httptools",
-        timeout_graceful_shutdown=2,
-    )
+    config = server_config(app, host="127.0.0.1", port=0, connection=connection)
     server = _Server(config)
     task = asyncio.create_task(server.serve())
     try:

@@ -10,6 +10,7 @@ import sqlalchemy.exc
 from litestar import Litestar, get
 
 from api.access import AccessLog
+from api.limits import RateLimits
 from api.problems import ErrorAnswers
 from domain import builds, errors, requesting, runs
 from domain.errors import ArgosyError
@@ -35,7 +36,7 @@ async def answer_to(error: Exception, path: str = "/") -> httpx.Response:
 
     app = Litestar(
         [broken],
-        exception_handlers={Exception: ErrorAnswers({})},
+        exception_handlers={Exception: ErrorAnswers({}, RateLimits(rate=0, burst=1))},
         openapi_config=None,
         logging_config=None,
     )
