@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 CHANNEL_VARIABLE = "ARGOSY_CHANNEL_FD"
+GATEWAY_VARIABLE = "ARGOSY_GATEWAY_PORT"
 
 _HERE = os.path.dirname(__file__)
 # A source without any of these words has no entry, and need not be parsed to know it.
@@ -44,6 +45,9 @@ def main() -> None:
     """Run the task on standard input. Ends as the agent's program ends."""
     open_channel(int(os.environ.pop(CHANNEL_VARIABLE)), says_on_stdout=False)
     try:
+        # Where there is a gateway, and before its process could have anything of the task.
+        port = os.environ.get(GATEWAY_VARIABLE)
+        child = _forwarder().start(int(port)) if port else 0
         task = _read_task(0)
         root = os.getcwd()
         _copy_tree(task["source"], root)
@@ -51,6 +55,8 @@ def main() -> None:
         with open(path, "rb") as file:
             source = file.read()
         _offer_message(task["message"], path)
+        if child:
+            _forwarder().settle(child)
     except OSError as error:
         send_error(f"The agent could not be started: {error}", kind="failure")
         sys.exit(1)
@@ -114,6 +120,12 @@ def _run_as_main(module: "ModuleType", code: "CodeType") -> None:
     _KEPT.append(sys.modules["__main__"])
     sys.modules["__main__"] = module
     exec(code, module.__dict__)  # noqa: S102 - the agent's own code is what a sandbox is for
+
+
+def _forwarder() -> "Any":
+    from argosy import _forwarder
+
+    return _forwarder
 
 
 def _failures() -> "Any":

@@ -15,7 +15,16 @@ from pathlib import Path
 from domain.errors import Unavailable
 
 # Of the published package, only what runs inside: no client, no dependencies.
-_MODULES = ("agent", "_calling", "_channel", "_entry", "_failures", "_runagents", "_runner")
+_MODULES = (
+    "agent",
+    "_calling",
+    "_channel",
+    "_entry",
+    "_failures",
+    "_forwarder",
+    "_runagents",
+    "_runner",
+)
 
 COMPILE_SECONDS = 60
 
