@@ -24,8 +24,9 @@ from workers.gateway.outbound import Answer, OutboundFailed, OutboundRefused
 from workers.gateway.session import Session
 from workers.gateway.tool_headers import answer_headers, request_headers
 
-HEAD_SECONDS = 120.0  # until the answer begins
-IDLE_SECONDS = 120.0  # between two parts of it; in all it may take as long as the run may
+# Until the answer begins, and between two parts of it. In all it may take as long as the run may.
+HEAD_SECONDS = 120.0
+IDLE_SECONDS = 120.0
 
 MAX_ERROR_CHARACTERS = 2000
 
@@ -136,8 +137,8 @@ async def _asked(
         sent.call.address.url + _query(exchange.query, credential),
         headers=headers,
         body=sent.body,
-        seconds=most,
-        idle_seconds=max(IDLE_SECONDS, head_seconds),
+        seconds=head_seconds + most,
+        idle_seconds=IDLE_SECONDS + 1,  # so that a late head is seen by us, below
     )
     try:
         async with asyncio.timeout(head_seconds) as limit, opened as answer:

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import httpx
 from msgspec import Struct
+from msgspec.structs import replace
 
 from domain.catalog import ModelProvider, Policy, Rule, Tool
 from domain.deployments import Settings
@@ -176,3 +177,11 @@ async def web(
         open_door(world, tools={"web": Tool(base_url=service.url, **options)}) as door,
     ):
         yield service, door
+
+
+async def lock(door: Door, secret: str, name: str = "web") -> str:
+    """Put a secret into the vault and its reference, which is returned, into a tool."""
+    reference = await door.session.vault.put(WORKSPACE, secret)
+    tools = door.shelf.tools
+    tools[name] = replace(tools[name], credential=reference)
+    return reference

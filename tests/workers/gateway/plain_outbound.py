@@ -1,5 +1,6 @@
 """Calls out without a guard, until there is a real one."""
 
+import io
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -57,7 +58,7 @@ class PlainOutbound:
                 method,
                 URL(url, encoded=True),
                 headers=headers,
-                data=body or None,
+                data=io.BytesIO(body) if body else None,
                 timeout=timeout,
                 allow_redirects=False,
             ) as response:

@@ -10,12 +10,13 @@ from msgspec import Struct
 
 
 class Asked(Struct):
-    """A request as it arrived."""
+    """A request as it arrived. `rest`: what comes after it, at last the end."""
 
     method: str
     target: str
     headers: dict[str, str]
     body: bytes
+    rest: asyncio.StreamReader
 
     @property
     def json(self) -> Any:
@@ -41,11 +42,13 @@ async def serving(answering: Answering) -> AsyncGenerator[Service]:
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            asked.append(await _read(reader))
-            await answering(asked[-1], writer)
-            await writer.drain()
-        writer.close()
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                asked.append(await _read(reader))
+                await answering(asked[-1], writer)
+                await writer.drain()
+        finally:
+            writer.close()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(serve(reader, writer))
@@ -69,7 +72,7 @@ async def _read(reader: asyncio.StreamReader) -> Asked:
     pairs = (line.split(": ", 1) for line in lines[1:] if line)
     headers = {name.lower(): value for name, value in pairs}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Asked(method, target, headers, body)
+    return Asked(method, target, headers, body, reader)
 
 
 def answer(body: bytes = b"", status: int = 200, **headers: str) -> Answering:
