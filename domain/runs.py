@@ -28,6 +28,7 @@ type Reason = Literal[
     "worker_lost",
     "build_failed",
     "harness_error",
+    "model_error",  # the model did not answer, or there is none
     "sandbox_unavailable",
 ]
 

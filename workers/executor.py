@@ -105,7 +105,7 @@ class Execution:
             return self._ended(Ending(how="failed", reason="harness_error", detail=detail))
 
     async def _perform_in(self, sandbox: Sandbox, plan: Plan, transcript: Transcript) -> RunEnded:
-        reader = self._workshop.harness.reader(plan.task)
+        reader = plan.harness.reader(plan.task)
         pump = Pump(sandbox, reader, transcript, plan.limits)
         began = time.monotonic()
 

@@ -10,12 +10,13 @@ from domain.agents import AGENT
 from domain.builds import BUILD
 from domain.deployments import DEPLOYMENT
 from domain.errors import NotFound
-from domain.execution import Artifact, SourceDefinition
+from domain.execution import ConfigurationDefinition, ImageDefinition, SourceDefinition
 from domain.ids import stream_name
 from domain.limits import Limits
 from domain.runs import Reason, RunRequested
 from workers.claims import Claim
 from workers.harnesses.harness import Harness, Launch, Task
+from workers.harnesses.harnesses import find_harness
 from workers.layers import LayerCache
 from workers.sandboxes.bases import Base
 from workers.sandboxes.driver import Driver, Mount, Scope, Spec
@@ -27,12 +28,11 @@ DEPENDENCIES = "/opt/dependencies"
 
 
 class Workshop(Struct, frozen=True, kw_only=True):
-    """What this machine runs agents with. `runtime`: directory of the harness's own layer."""
+    """What this machine runs agents with. `runtime`: directory of our own harnesses' layer."""
 
     driver: Driver
     layers: LayerCache
     base: Base
-    harness: Harness
     runtime: str
     scope: Scope
 
@@ -41,6 +41,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     """One run, ready to be opened and started. `source`: digests of the source's files."""
 
     task: Task
+    harness: Harness
     launch: Launch
     spec: Spec
     limits: Limits
@@ -66,15 +67,18 @@ async def plan_run(
     version = await _version(services, request, revision.agent_version)
     match version.definition:
         case SourceDefinition(files=files, entry_point=entry_point):
+            harness = find_harness("source")
             if version.artifact is None:
                 return CannotRun(reason="build_failed", detail=version.detail or "It is not built.")
-        case _:
+        case ConfigurationDefinition():  # its files are not run, and nothing there could read them
+            harness, files, entry_point = find_harness("native"), {}, ""
+        case ImageDefinition():
             return CannotRun(
-                reason="sandbox_unavailable",
-                detail="Only agents deployed from source can be run here.",
+                reason="sandbox_unavailable", detail="Images cannot be run on this machine."
             )
+    dependencies = version.artifact.dependencies if version.artifact else ""
     try:
-        mounts = await _mounts(workshop, files, version.artifact)
+        mounts = await _mounts(workshop, files, dependencies)
     except NotFound as missing:
         return CannotRun(
             reason="sandbox_unavailable",
@@ -96,11 +100,12 @@ async def plan_run(
         python=workshop.base.python,
         source_target=SOURCE,
         runtime_target=RUNTIME,
-        dependencies_target=DEPENDENCIES if version.artifact.dependencies else "",
+        dependencies_target=DEPENDENCIES if dependencies else "",
     )
-    launch = workshop.harness.launch(task)
+    launch = harness.launch(task)
     return Plan(
         task=task,
+        harness=harness,
         launch=launch,
         spec=_spec(workshop, mounts, launch, settings.limits),
         limits=settings.limits,
@@ -143,15 +148,15 @@ async def _version(services: Services, request: RunRequested, number: int) -> ag
 
 
 async def _mounts(
-    workshop: Workshop, files: Mapping[str, str], artifact: Artifact
+    workshop: Workshop, files: Mapping[str, str], dependencies: str
 ) -> tuple[Mount, ...]:
     layers = workshop.layers
-    source = Mount(str(await layers.source(files)), SOURCE)
-    mounts = (Mount(workshop.runtime, RUNTIME), source)
-    if not artifact.dependencies:
-        return mounts
-    dependencies = await layers.dependencies(artifact.dependencies)
-    return (*mounts, Mount(str(dependencies), DEPENDENCIES))
+    mounts = [Mount(workshop.runtime, RUNTIME)]
+    if files:
+        mounts.append(Mount(str(await layers.source(files)), SOURCE))
+    if dependencies:
+        mounts.append(Mount(str(await layers.dependencies(dependencies)), DEPENDENCIES))
+    return tuple(mounts)
 
 
 def _spec(workshop: Workshop, mounts: tuple[Mount, ...], launch: Launch, limits: Limits) -> Spec:

@@ -8,7 +8,6 @@ from adapters.settings import Settings
 from adapters.wiring import Services
 from workers.builder.indexes import find_index
 from workers.builder.tools import BuildTools
-from workers.harnesses.harnesses import find_harness
 from workers.harnesses.runtimes import write_runtime
 from workers.layers import LayerCache
 from workers.plans import Workshop
@@ -46,7 +45,6 @@ def open_workshop(services: Services, paths: Paths) -> Workshop:
         driver=_driver(services.settings, paths),
         layers=open_layers(services),
         base=base,
-        harness=find_harness("source"),
         runtime=str(write_runtime(_cache(services), base.python)),
         scope=services.settings.limit_scope,
     )

@@ -45,18 +45,15 @@ def main() -> None:
     """Run the task on standard input. Ends as the agent's program ends."""
     open_channel(int(os.environ.pop(CHANNEL_VARIABLE)), says_on_stdout=False)
     try:
-        # Where there is a gateway, and before its process could have anything of the task.
-        port = os.environ.get(GATEWAY_VARIABLE)
-        child = _forwarder().start(int(port)) if port else 0
-        task = _read_task(0)
+        child = start_forwarder()
+        task = read_task(0)
         root = os.getcwd()
         _copy_tree(task["source"], root)
         path = os.path.join(root, task["entry_point"])
         with open(path, "rb") as file:
             source = file.read()
         _offer_message(task["message"], path)
-        if child:
-            _forwarder().settle(child)
+        settle_forwarder(child)
     except OSError as error:
         send_error(f"The agent could not be started: {error}", kind="failure")
         sys.exit(1)
@@ -67,6 +64,27 @@ def main() -> None:
     except BaseException as error:  # noqa: BLE001 - everything that ends the program is reported
         _failures().report(error, root)
         sys.exit(130 if isinstance(error, KeyboardInterrupt) else 1)
+
+
+def start_forwarder() -> int:
+    """Offer the gateway where there is one; returns what `settle_forwarder` is to be given.
+
+    Before the task is read, so that its process has nothing of it. Raises OSError.
+    """
+    port = os.environ.get(GATEWAY_VARIABLE)
+    if not port:
+        return 0
+    from argosy import _forwarder
+
+    return _forwarder.start(int(port))
+
+
+def settle_forwarder(child: int) -> None:
+    """See that the forwarder runs. Raises OSError."""
+    if child:
+        from argosy import _forwarder
+
+        _forwarder.settle(child)
 
 
 def _run(task: "dict[str, str]", root: str, path: str, source: bytes) -> None:
@@ -122,12 +140,6 @@ def _run_as_main(module: "ModuleType", code: "CodeType") -> None:
     exec(code, module.__dict__)  # noqa: S102 - the agent's own code is what a sandbox is for
 
 
-def _forwarder() -> "Any":
-    from argosy import _forwarder
-
-    return _forwarder
-
-
 def _failures() -> "Any":
     from argosy import _failures
 
@@ -160,7 +172,7 @@ def _import(entry_point: str, path: str) -> "ModuleType":
     return module
 
 
-def _read_task(descriptor: int) -> "dict[str, str]":
+def read_task(descriptor: int) -> "dict[str, str]":
     """Read a line of `name=length` words, and the values of those lengths after it."""
     data = b""
     while b"\n" not in data:

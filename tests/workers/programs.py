@@ -62,6 +62,11 @@ class Ran:
 
 
 type Run = Callable[..., Ran]
+type Watch = Callable[[Stream, bytes], None]
+
+
+def ignore(stream: Stream, data: bytes) -> None:
+    """Watch nothing."""
 
 
 @pytest.fixture(scope="session", params=PYTHONS, ids=["own", "system"][: len(PYTHONS)])
@@ -114,8 +119,8 @@ def run_source(
     return run_task("source", task, work)
 
 
-def run_task(harness: str, task: Task, work: Path) -> Ran:
-    """Launch a task in `work` and feed its reader until it has ended."""
+def run_task(harness: str, task: Task, work: Path, *, watch: Watch = ignore) -> Ran:
+    """Launch a task in `work` and feed its reader until it has ended. `watch` sees what comes."""
     launch = HARNESSES[harness].launch(task)
     channel, channel_end = os.pipe()
     environment = {"PATH": os.defpath, **launch.environment, "ARGOSY_CHANNEL_FD": str(channel_end)}
@@ -140,6 +145,7 @@ def run_task(harness: str, task: Task, work: Path) -> Ran:
         entries: list[RunEntry] = []
         for stream, data in _outputs(program, channel):
             feeds.append((stream, data))
+            watch(stream, data)
             entries += reader.feed(stream, data)
         status = program.wait(timeout=SECONDS)
     code, signal = (status, None) if status >= 0 else (None, -status)

@@ -1,6 +1,7 @@
 """Recorded transcripts: what a harness's programs wrote, and what is to be read from it.
 
-`python -m tests.workers.recordings` runs the programs again and writes tests/workers/transcripts/.
+`python -m tests.workers.recordings [NAME…]` runs the programs again and writes them to
+tests/workers/transcripts/.
 A recording is a promise: look at what changes in it.
 """
 
@@ -12,8 +13,9 @@ from typing import Any
 import msgspec
 
 from domain.registry import encode
-from tests.workers.programs import PYTHONS, run_source
-from workers.harnesses.harness import Result, Stream
+from tests.workers.conversations import Reply, answered, streamed, wanting, world
+from tests.workers.programs import PYTHONS, Ran, run_source, run_task
+from workers.harnesses.harness import Result, Stream, Task
 from workers.harnesses.runtimes import write_runtime
 
 FOLDER = Path(__file__).with_name("transcripts")
@@ -41,6 +43,19 @@ SOURCES = {
     "source-killed": "import os\nprint('before')\nos.kill(os.getpid(), 9)\n",
 }
 
+# What a model and its tools answer, in order.
+CONVERSATIONS: dict[str, tuple[list[Reply], list[Reply]]] = {
+    "native-tools": (
+        [
+            wanting(("search__call", '{"q": "ü"}'), text="Let me look."),
+            streamed({"reasoning": "One, then."}, {"content": "Found "}, {"content": "one."}),
+        ],
+        [answered(["a", {"b": None}])],
+    ),
+    "native-failed": ([answered({"error": {"message": "The key is wrong."}}, 401)], []),
+    "native-endless": ([wanting(("search__call", "{}"))] * 3, [answered({})] * 2),
+}
+
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
     """What one program wrote, in Latin-1, and the entries and result that were read from it."""
@@ -63,13 +78,37 @@ def recordings() -> dict[str, Recording]:
 
 
 def record(name: str, python: str, folder: Path) -> Recording:
-    """Run one of SOURCES and return what it wrote."""
+    """Run one of SOURCES or CONVERSATIONS and return what it wrote."""
     runtime = write_runtime(folder / "runtimes", python)
-    source = SOURCES[name]
-    ran = run_source(folder / name, {"agent.py": source}, python=python, runtime=runtime)
+    if name in SOURCES:
+        files = {"agent.py": SOURCES[name]}
+        ran = run_source(folder / name, files, python=python, runtime=runtime)
+    else:
+        ran = _converse(name, python, runtime, folder / name)
+    return _recorded(name, ran)
+
+
+def _converse(name: str, python: str, runtime: Path, work: Path) -> Ran:
+    work.mkdir()
+    with world() as there:
+        models, tools = CONVERSATIONS[name]
+        there.models, there.tools = list(models), list(tools)
+        task = Task(
+            run_id="run-1",
+            message="hello",
+            entry_point="",
+            environment={**there.environment("search__call"), "MAX_TOOL_ITERATIONS": "2"},
+            python=python,
+            runtime_target=str(runtime),
+            working_directory=str(work),
+        )
+        return run_task("native", task, work)
+
+
+def _recorded(name: str, ran: Ran) -> Recording:
     return Recording(
         harness=name.partition("-")[0],
-        source=source,
+        source=SOURCES.get(name, ""),
         feeds=[(stream, data.decode("latin-1")) for stream, data in ran.feeds],
         code=ran.code,
         signal=ran.signal,
@@ -79,10 +118,10 @@ def record(name: str, python: str, folder: Path) -> Recording:
 
 
 def main() -> None:
-    """Record all of SOURCES anew."""
+    """Record all of them anew, or those named."""
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        for name in SOURCES:
+        for name in sys.argv[1:] or [*SOURCES, *CONVERSATIONS]:
             made = msgspec.json.encode(record(name, PYTHONS[-1], Path(folder)))
             FOLDER.joinpath(f"{name}.json").write_bytes(msgspec.json.format(made, indent=2) + b"\n")
             sys.stdout.write(f"{name}\n")

@@ -79,6 +79,14 @@ def root_of(history: list[Any]) -> str:
     return frontier.root()
 
 
+async def test_an_agent_without_code_runs_the_loop(bench: Bench) -> None:
+    end, history = await bench.run({})
+
+    assert (end.how, end.reason) == ("failed", "model_error")
+    assert "llm_configs" in end.detail
+    assert any(isinstance(each.event, RunStarted) for each in history)
+
+
 async def test_a_script_says_what_it_prints(bench: Bench) -> None:
     end, history = await bench.run("print('hello')\n")
 

@@ -21,7 +21,7 @@ from adapters.wiring import Services, open_services
 from domain.decider import Recorded
 from domain.deploying import Deploy, Deployed, deploy
 from domain.deployments import Settings as RevisionSettings
-from domain.execution import SourceDefinition
+from domain.execution import ConfigurationDefinition, SourceDefinition
 from domain.handling import Unit
 from domain.ids import new_id, stream_name
 from domain.limits import Limits
@@ -68,16 +68,19 @@ class World:
         limits: Limits = LIMITS,
         max_attempts: int = 1,
     ) -> Deployed:
-        """Deploy source as the API does."""
+        """Deploy source as the API does; no files are an agent without code."""
         digests = await self.services.blobs.put_all([text.encode() for text in files.values()])
-        wanted = Deploy(
-            workspace_id=WORKSPACE,
-            name=name,
-            definition=SourceDefinition(
+        definition = ConfigurationDefinition()
+        if files:
+            definition = SourceDefinition(
                 files=dict(zip(files, digests, strict=True)),
                 entry_point=find_entry_point(files, ""),
                 requirements=requirements,
-            ),
+            )
+        wanted = Deploy(
+            workspace_id=WORKSPACE,
+            name=name,
+            definition=definition,
             settings=RevisionSettings(limits=limits, max_attempts=max_attempts),
         )
 

@@ -93,6 +93,10 @@ class Failure(_Line, tag="failure"):
     traceback: str = ""
 
 
+class Turn(_Line, tag="turn"):
+    """The model goes on: what it has said so far is no part of its answer."""
+
+
 class Answer(_Line, tag="result"):
     """The agent has answered: what it `said`, an `answer` of its own, or its `stdout`."""
 
@@ -111,6 +115,7 @@ type ChannelLine = (
     | Usage
     | Error
     | Failure
+    | Turn
     | Answer
 )
 

@@ -2,9 +2,10 @@
 
 from domain.errors import NotFound
 from workers.harnesses.harness import Harness
+from workers.harnesses.native import Native
 from workers.harnesses.source import Source
 
-_ALL: tuple[Harness, ...] = (Source(),)
+_ALL: tuple[Harness, ...] = (Source(), Native())
 
 HARNESSES: dict[str, Harness] = {each.name: each for each in _ALL}
 

@@ -1,6 +1,6 @@
 """The runtime layer: the packages `argosy` and `runagents` as agent code finds them in a sandbox.
 
-It is mounted read-only at `Task.runtime_target` and is all that the harness `source` needs inside.
+It is mounted read-only at `Task.runtime_target` and is all that our own harnesses need inside.
 """
 
 import hashlib
@@ -19,11 +19,15 @@ _MODULES = (
     "agent",
     "_calling",
     "_channel",
+    "_chat",
     "_entry",
     "_failures",
     "_forwarder",
+    "_http",
+    "_loop",
     "_runagents",
     "_runner",
+    "_tools",
 )
 
 COMPILE_SECONDS = 60

@@ -4,17 +4,11 @@ The contract with agent code is in docs/guides/write-an-agent.md; the in-sandbox
 `sdk/argosy/_runner.py`, and the two are only ever used together, from one checkout.
 """
 
-import msgspec
-
 from workers.harnesses.harness import Launch, Task
+from workers.harnesses.tasks import framed, python_argv, task_environment
 from workers.harnesses.transcripts import TranscriptReader
 
 NAME = "source"
-
-# A longer system prompt is only in the request's context: the kernel's limit is 128 KiB a variable.
-MAX_VARIABLE_BYTES = 100_000
-
-_START = "import sys; sys.path.insert(0, sys.argv[1]); from argosy._runner import main; main()"
 
 
 class Source:
@@ -24,15 +18,10 @@ class Source:
 
     def launch(self, task: Task) -> Launch:
         """Return the interpreter with the in-sandbox module, and the task on standard input."""
-        # -I: nothing from the environment or the working directory; -S: no packages but those of
-        # the layers; -u: text without a line end is seen at once.
-        flags = ("-I", "-B", "-u", "-X", "utf8")
-        if not task.base_packages:
-            flags = (*flags, "-S")
         return Launch(
-            argv=(task.python, *flags, "-c", _START, task.runtime_target),
-            environment=_environment(task),
-            stdin=_framed(task),
+            argv=python_argv(task, "_runner"),
+            environment=task_environment(task),
+            stdin=framed(task),
             uses_channel=True,
             copies_source=True,
             working_directory=task.working_directory,
@@ -42,51 +31,3 @@ class Source:
         """Return a reader for one program's output."""
         del task
         return TranscriptReader()
-
-
-def _environment(task: Task) -> dict[str, str]:
-    """Return RunAgents' variables (contract §6.1), the deployment's, and what children need."""
-    children = [
-        path
-        for path in (
-            task.environment.get("PYTHONPATH", ""),
-            task.dependencies_target,
-            task.runtime_target,
-        )
-        if path
-    ]
-    environment = {
-        "AGENT_NAME": task.agent_name,
-        "USER_ENTRY_POINT": task.entry_point,
-        "RUNAGENTS_USER_CODE_DIR": task.working_directory,
-        **task.environment,
-        "ARGOSY_RUN_ID": task.run_id,
-        # The agent's own interpreter ignores these; Python programs that it starts do not.
-        "PYTHONPATH": ":".join(children),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONUTF8": "1",
-    }
-    if len(task.system_prompt.encode()) <= MAX_VARIABLE_BYTES:
-        environment.setdefault("SYSTEM_PROMPT", task.system_prompt)
-    return environment
-
-
-def _framed(task: Task) -> bytes:
-    """Return the task as `_runner._read_task` reads it: no parser to load, no text to escape."""
-    fields = {
-        "entry_point": task.entry_point.encode(),
-        "source": task.source_target.encode(),
-        "dependencies": task.dependencies_target.encode(),
-        "python_path": task.environment.get("PYTHONPATH", "").encode(),
-        "message": task.message.encode("utf-8", "replace"),
-        "history": msgspec.json.encode(task.history),
-        "context": msgspec.json.encode(task.context),
-        "run_id": task.run_id.encode(),
-        "user_id": task.user_id.encode("utf-8", "replace"),
-        "conversation_id": task.conversation_id.encode("utf-8", "replace"),
-        "attempt": str(task.attempt).encode(),
-        "system_prompt": task.system_prompt.encode("utf-8", "replace"),
-    }
-    header = " ".join(f"{name}={len(value)}" for name, value in fields.items())
-    return b"\n".join((header.encode(), b"".join(fields.values())))

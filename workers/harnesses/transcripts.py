@@ -4,6 +4,7 @@ Everything it reads may be an attacker's: it never raises, and what it keeps is 
 """
 
 import signal as signals
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -39,9 +40,13 @@ MAX_EXTRA_BYTES = 64 * 1024
 
 
 class TranscriptReader:
-    """Understands one program's output; see `harness.Reader`."""
+    """Understands one program's output; see `harness.Reader`.
 
-    def __init__(self) -> None:
+    reasons: what exit statuses mean, other than that the program failed.
+    """
+
+    def __init__(self, reasons: Mapping[int, Reason] | None = None) -> None:
+        self._reasons = reasons or {}
         self._lines: dict[LogStream, Lines] = {"stdout": Lines(), "stderr": Lines()}
         self._channel = ChannelLines(channels.MAX_LINE_BYTES)
         self._speech = Speech()
@@ -154,6 +159,9 @@ class TranscriptReader:
             case channels.Answer() if self._answer is None:
                 self._answer = line
                 return []
+            case channels.Turn():
+                self._said = Kept(MAX_OUTPUT_BYTES)
+                return []
             case None:
                 return self._complain("something that cannot be read")
             case channels.Start() | channels.Answer():
@@ -244,6 +252,8 @@ class TranscriptReader:
         if not started:
             said = f": {why}" if why else "."
             return "failed", "harness_error", f"The program did not start (status {code}){said}"
+        if code in self._reasons:
+            return "failed", self._reasons[code], why or f"The program ended with status {code}."
         if code != 0:
             said = f": {why}" if why else "."
             return "failed", "exit_nonzero", f"The program exited with status {code}{said}"

@@ -1,0 +1,68 @@
+"""How the task is told to our own programs in a sandbox: flags, environment, standard input."""
+
+import msgspec
+
+from workers.harnesses.harness import Task
+
+# A longer system prompt is only in the request's context: the kernel's limit is 128 KiB a variable.
+MAX_VARIABLE_BYTES = 100_000
+
+_START = "import sys; sys.path.insert(0, sys.argv[1]); from argosy.{} import main; main()"
+
+
+def python_argv(task: Task, module: str) -> tuple[str, ...]:
+    """Return the interpreter running `main` of one of the in-sandbox modules."""
+    # -I: nothing from the environment or the working directory; -S: no packages but those of
+    # the layers; -u: text without a line end is seen at once.
+    flags = ("-I", "-B", "-u", "-X", "utf8")
+    if not task.base_packages:
+        flags = (*flags, "-S")
+    return (task.python, *flags, "-c", _START.format(module), task.runtime_target)
+
+
+def task_environment(task: Task) -> dict[str, str]:
+    """Return RunAgents' variables (contract §6.1), the deployment's, and what children need."""
+    children = [
+        path
+        for path in (
+            task.environment.get("PYTHONPATH", ""),
+            task.dependencies_target,
+            task.runtime_target,
+        )
+        if path
+    ]
+    environment = {
+        "AGENT_NAME": task.agent_name,
+        "USER_ENTRY_POINT": task.entry_point,
+        "RUNAGENTS_USER_CODE_DIR": task.working_directory,
+        **task.environment,
+        "ARGOSY_RUN_ID": task.run_id,
+        # The agent's own interpreter ignores these; Python programs that it starts do not.
+        "PYTHONPATH": ":".join(children),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONUTF8": "1",
+    }
+    if len(task.system_prompt.encode()) <= MAX_VARIABLE_BYTES:
+        environment.setdefault("SYSTEM_PROMPT", task.system_prompt)
+    return environment
+
+
+def framed(task: Task) -> bytes:
+    """Return the task as `argosy._runner` reads it: no parser to load, no text to escape."""
+    fields = {
+        "entry_point": task.entry_point.encode(),
+        "source": task.source_target.encode(),
+        "dependencies": task.dependencies_target.encode(),
+        "python_path": task.environment.get("PYTHONPATH", "").encode(),
+        "message": task.message.encode("utf-8", "replace"),
+        "history": msgspec.json.encode(task.history),
+        "context": msgspec.json.encode(task.context),
+        "run_id": task.run_id.encode(),
+        "user_id": task.user_id.encode("utf-8", "replace"),
+        "conversation_id": task.conversation_id.encode("utf-8", "replace"),
+        "attempt": str(task.attempt).encode(),
+        "system_prompt": task.system_prompt.encode("utf-8", "replace"),
+    }
+    header = " ".join(f"{name}={len(value)}" for name, value in fields.items())
+    return b"\n".join((header.encode(), b"".join(fields.values())))
