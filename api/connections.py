@@ -26,7 +26,7 @@ type Phase = Literal["idle", "head", "body"]
 log = structlog.stdlib.get_logger(__name__)
 
 
-class HeadTooLarge(ArgosyError):
+class HeadersTooLarge(ArgosyError):
     """The request line and headers are larger than allowed. Send fewer or shorter ones."""
 
     type = "head-too-large"
@@ -34,7 +34,7 @@ class HeadTooLarge(ArgosyError):
     title = "The headers are too large"
 
 
-class TooSlow(ArgosyError):
+class RequestTooSlow(ArgosyError):
     """The request did not arrive in time. Send it again, on a connection that carries it."""
 
     type = "too-slow"
@@ -158,7 +158,8 @@ class Connection(HttpToolsProtocol):
         elif self._phase == "head" and not self._head_bytes:
             self.transport.close()  # it never asked for anything
         else:
-            self._refuse(TooSlow(f"The {self._phase} of the request did not arrive in time."))
+            detail = f"The {self._phase} of the request did not arrive in time."
+            self._refuse(RequestTooSlow(detail))
 
     def _waits_for_us(self) -> bool:
         """Whether nothing is read just now, or an earlier request is still being answered."""
@@ -190,8 +191,8 @@ class Connection(HttpToolsProtocol):
         self.transport.abort()
 
 
-def _head_too_large() -> HeadTooLarge:
-    return HeadTooLarge(
+def _head_too_large() -> HeadersTooLarge:
+    return HeadersTooLarge(
         f"Request line and headers have at most {MAX_HEAD_BYTES} bytes, and {MAX_HEADERS} headers.",
         limit=MAX_HEAD_BYTES,
     )
