@@ -5,16 +5,9 @@ import msgspec
 from domain.errors import ArgosyError
 from workers.gateway.allowances import RETRY_SECONDS
 from workers.gateway.exchange import Exchange
+from workers.gateway.vendors import error_content, format_of
 
 _MODEL_PATHS = ("/v1/", "/chat/", "/models", "/messages")
-
-# What the packages of OpenAI and Anthropic call the kinds of errors, by status.
-_KINDS = {
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    429: "rate_limit_error",
-}
 
 
 class GatewayBroke(ArgosyError):
@@ -40,10 +33,7 @@ def refusal_body(path: str, refusal: ArgosyError) -> object:
     """Return what is answered on a path."""
     if not is_model_path(path):
         return {**refusal.members, "error": refusal.detail, "code": refusal.type}
-    kind = _KINDS.get(refusal.status)
-    if kind is None:
-        kind = "invalid_request_error" if refusal.status < 500 else "api_error"
-    return {"error": {"message": refusal.detail, "type": kind, "code": refusal.type}}
+    return error_content(format_of(path), refusal.status, refusal.detail, refusal.type)
 
 
 def is_model_path(path: str) -> bool:

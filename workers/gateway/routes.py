@@ -3,24 +3,15 @@
 from collections.abc import Callable
 from functools import partial
 
-from domain.errors import Malformed, NotFound, Unavailable
+from domain.errors import Malformed, NotFound
 from workers.gateway.exchange import Exchange
+from workers.gateway.models import answer_chat, answer_messages, list_models
 from workers.gateway.reports import Reports
 from workers.gateway.session import Handler, Session
 from workers.gateway.tools import call_tool
 
 type FindHandler = Callable[[str, str, Reports], Handler]
 
-
-async def no_models(session: Session, exchange: Exchange) -> None:
-    """Say that there are no models."""
-    del session, exchange
-    raise Unavailable("This gateway has no models yet.")
-
-
-CHAT: Handler = no_models
-MESSAGES: Handler = no_models
-MODELS: Handler = no_models
 
 KNOWN = (
     "POST /v1/chat/completions, POST /v1/messages, GET /v1/models, /tools/<tool>/<path>, "
@@ -49,12 +40,25 @@ def find_handler(method: str, path: str, reports: Reports) -> Handler:
             | ["v1", "v1", "chat", "completions"]
             | ["v1", "p", _]
             | ["v1", "p", _, "chat", "completions"]
+            | ["v1", "p", _, "v1", "chat", "completions"]
         ):
-            return CHAT
-        case "POST", ["messages"] | ["v1", "messages"] | ["v1", "v1", "messages"]:
-            return MESSAGES
-        case "GET", ["models"] | ["v1", "models"] | ["v1", "v1", "models"]:
-            return MODELS
+            return answer_chat
+        case "POST", (
+            ["messages"]
+            | ["v1", "messages"]
+            | ["v1", "v1", "messages"]
+            | ["v1", "p", _, "messages"]
+            | ["v1", "p", _, "v1", "messages"]
+        ):
+            return answer_messages
+        case "GET", (
+            ["models"]
+            | ["v1", "models"]
+            | ["v1", "v1", "models"]
+            | ["v1", "p", _, "models"]
+            | ["v1", "p", _, "v1", "models"]
+        ):
+            return list_models
         case "POST", ["runs", run, "tool-result"]:
             return partial(reports.take_tool_result, run=run)
         case "POST", ["runs", run, "checkpoint"]:

@@ -1,0 +1,67 @@
+"""One model call as it is written down, whatever became of it."""
+
+import time
+
+from domain.entries import ModelCalled
+from domain.ids import new_id
+from domain.models import Usage, cost_usd
+from workers.gateway.providers import Chosen
+from workers.gateway.session import Journal
+from workers.gateway.usage import Meter
+
+MAX_TEXT = 500
+ENDED_EARLY = "The call was ended before its answer was complete."
+
+
+class ModelCall:
+    """What is known of a call so far. `error` is empty once the answer was complete."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.id = new_id()
+        self.model = ""
+        self.chosen: Chosen | None = None
+        self.streamed = False
+        self.usage: Usage | None = None
+        self.error = ENDED_EARLY
+        self._journal = journal
+        self._began = time.monotonic()
+        self._first = 0.0
+
+    def first_byte(self) -> None:
+        """The answer begins; only the first time counts."""
+        self._first = self._first or self._elapsed()
+
+    def count(self, meter: Meter) -> None:
+        """The answer is over: take what was read of its usage."""
+        meter.close()
+        self.usage = meter.usage
+
+    def write_down(self, status: int) -> None:
+        """Make the entry. `status`: what the agent was answered, 0 for nothing."""
+        chosen, usage = self.chosen, self.usage or Usage()
+        entry = ModelCalled(
+            call_id=self.id,
+            provider=chosen.name if chosen else "",
+            model=(chosen.model if chosen else self.model)[:MAX_TEXT],
+            status=status,
+            input_tokens=usage.input,
+            output_tokens=usage.output,
+            cost_usd=_cost(chosen, self.usage) if chosen else None,
+            milliseconds=self._elapsed(),
+            first_byte_milliseconds=self._first,
+            streamed=self.streamed,
+            error=self.error[:MAX_TEXT],
+        )
+        self._journal.add([entry])
+
+    def _elapsed(self) -> float:
+        return round((time.monotonic() - self._began) * 1000, 3)
+
+
+def _cost(chosen: Chosen, usage: Usage | None) -> float | None:
+    """Return what it cost: nothing here, and nobody knows what without a usage."""
+    if chosen.provider.serves:
+        return 0.0
+    if usage is None:
+        return None
+    return cost_usd(chosen.model, usage)
