@@ -11,6 +11,20 @@ from msgspec import Meta, Struct
 from domain.errors import Invalid
 
 
+class Concealed:
+    """A text that no `repr`, log line or encoder shows."""
+
+    def __init__(self, text: str = "") -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return it."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Concealed(…)" if self._text else "Concealed()"
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """Every field is the variable `ARGOSY_<FIELD>` in capitals.
 
@@ -18,7 +32,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     database: the log. `sqlite:///<file>` or `postgresql://…`; by default SQLite below `data`.
     read_database: the read models; another SQLite file by default, or the log's PostgreSQL.
     redis: URL of the Redis-compatible server; `unix://<socket>` works too.
-    blobs: directory of the blob store; shared by all machines when there are several.
+    blobs: directory of the blob store, by default below `data`; shared by all machines when there
+    are several.
     host, port: where the API listens.
     public_url: how clients reach the API, for links; by default made of host and port.
     request_rate: requests a second that one API key may make of one API process in the long run, or
@@ -34,6 +49,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     cgroups: back end of the limits: `auto`, `v2`, `hybrid` or `none`.
     package_index: where builds take packages from: the URL of an index, or an absolute folder of
     wheels; by default what uv's own variables (`UV_DEFAULT_INDEX`…) say, else PyPI.
+    master_key: opens the vault; API and run hosts need it. 32 bytes as 64 hex digits or base64. No
+    child process inherits it, but `/proc` shows it to whoever runs the server, so prefer a file.
+    master_key_file: a file with the master key in it, instead.
     log_format: `json` for programs, `text` for people.
     log_level: what is logged: this and everything worse.
     """
@@ -55,6 +73,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     sandbox_uids: str = ""
     cgroups: Literal["auto", "v2", "hybrid", "none"] = "auto"
     package_index: str = ""
+    master_key: Concealed = Concealed()
+    master_key_file: Path = Path()
     log_format: Literal["json", "text"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -95,13 +115,15 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         for name in Settings.__struct_fields__
         if f"ARGOSY_{name.upper()}" in source
     }
+    if environment is None:
+        os.environ.pop("ARGOSY_MASTER_KEY", None)
     try:
-        return msgspec.convert(given, Settings, strict=False, dec_hook=_path)
+        return msgspec.convert(given, Settings, strict=False, dec_hook=_from_text)
     except msgspec.ValidationError as error:
         raise Invalid(f"A setting is wrong: {error}", field="environment") from None
 
 
-def _path(type_: type, value: object) -> object:
-    if type_ is Path and isinstance(value, str):
-        return Path(value)
+def _from_text(type_: type, value: object) -> object:
+    if type_ in (Path, Concealed) and isinstance(value, str):
+        return type_(value)
     raise NotImplementedError

@@ -30,3 +30,25 @@ class Vault(Protocol):
     async def forget(self, scope: str, reference: str) -> None:
         """Remove it for good."""
         ...
+
+
+class ClosedVault:
+    """What a process has that works with no secrets, and so needs no master key."""
+
+    async def put(self, scope: str, secret: str) -> str:
+        """Refuse."""
+        del scope, secret
+        raise VaultLocked(_CLOSED)
+
+    async def reveal(self, scope: str, reference: str) -> str:
+        """Refuse."""
+        del scope, reference
+        raise VaultLocked(_CLOSED)
+
+    async def forget(self, scope: str, reference: str) -> None:
+        """Refuse."""
+        del scope, reference
+        raise VaultLocked(_CLOSED)
+
+
+_CLOSED = "This process works with no secrets; it was not given the master key."

@@ -1,6 +1,7 @@
 """The one place where a process's parts are opened, joined and closed."""
 
 import asyncio
+import importlib
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 
@@ -13,7 +14,9 @@ from adapters.connections import connect, connect_blocking
 from adapters.event_store.store import Store, open_store
 from adapters.job_queue import RqQueue
 from adapters.live_streams import RedisLiveStreams
+from adapters.master_keys import read_master_key
 from adapters.settings import Settings
+from adapters.vault import ClosedVault, Vault
 from domain.handling import Commands
 from domain.ports import Leases
 
@@ -21,7 +24,11 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class Services(Struct, frozen=True, kw_only=True):
-    """What a process works with. `name`: the process, as its log lines call it."""
+    """What a process works with.
+
+    name: the process, as its log lines call it.
+    vault: closed unless it was asked for.
+    """
 
     name: str
     settings: Settings
@@ -31,18 +38,28 @@ class Services(Struct, frozen=True, kw_only=True):
     live: RedisLiveStreams
     queue: RqQueue
     blobs: FolderBlobs
+    vault: Vault
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, *, name: str) -> AsyncGenerator[Services]:
+async def open_services(
+    settings: Settings, *, name: str, needs_vault: bool = False
+) -> AsyncGenerator[Services]:
     """Open everything for one process, on its event loop, and close it in order on leaving.
 
     What this process appends is announced to the others after commit; what they append wakes the
     followers here. Redis need not be there, at the start or ever: it is used while it is.
-    Raises Unavailable when the database cannot be reached.
+    Raises Unavailable when the database cannot be reached, and VaultLocked where the vault is
+    needed and the master key is missing or another.
     """
     settings.data.mkdir(parents=True, exist_ok=True)
+    master_key = read_master_key(settings) if needs_vault else None
     store = await open_store(settings.log_url)
+    try:
+        vault = await _open_vault(store, master_key)
+    except BaseException:
+        await store.close()
+        raise
     live = RedisLiveStreams(connect(settings.redis))
     queue = RqQueue(connect_blocking(settings.redis))
     announcer = Announcer(live)
@@ -58,6 +75,7 @@ async def open_services(settings: Settings, *, name: str) -> AsyncGenerator[Serv
             live=live,
             queue=queue,
             blobs=FolderBlobs(settings.blob_directory),
+            vault=vault,
         )
     finally:
         await store.close()
@@ -68,6 +86,15 @@ async def open_services(settings: Settings, *, name: str) -> AsyncGenerator[Serv
         await asyncio.gather(*tasks, return_exceptions=True)
         await live.close()
         await queue.close()
+
+
+async def _open_vault(store: Store, master_key: bytes | None) -> Vault:
+    if master_key is None:
+        return ClosedVault()
+    # Loading what it encrypts with takes 6 MB, which only processes that need it spend.
+    return await importlib.import_module("adapters.sql_vault").open_vault(
+        store.database, master_key
+    )
 
 
 async def _pass_on_wakes(live: RedisLiveStreams, store: Store) -> None:

@@ -20,7 +20,7 @@ from projections.reads import open_reads
 
 async def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM."""
-    async with open_services(settings, name="api") as services:
+    async with open_services(settings, name="api", needs_vault=True) as services:
         reads = await open_reads(settings.read_url)
         try:
             await listen(create_app(services, reads), settings)

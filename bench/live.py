@@ -8,6 +8,7 @@ same frames over HTTP and reads Redis once for each subscriber.
 
 import asyncio
 import os
+import secrets
 import statistics
 import subprocess
 import sys
@@ -220,6 +221,7 @@ def _api(settings: Settings) -> Generator[psutil.Process]:
         "ARGOSY_REDIS": settings.redis,
         "ARGOSY_PORT": str(settings.port),
         "ARGOSY_DEV_API_KEY": KEY,
+        "ARGOSY_MASTER_KEY": secrets.token_hex(32),
         "ARGOSY_LOG_LEVEL": "warning",
     }
     bootstrap = [sys.executable, "-m", "api", "bootstrap"]

@@ -6,7 +6,7 @@ Run `python -m tests.reference` after a change.
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from adapters.settings import Settings
+from adapters.settings import Concealed, Settings
 from domain.decider import Event
 from domain.registry import ENTRIES, FOLDING
 from tests.errors_reference import errors_page
@@ -37,7 +37,7 @@ def settings_page() -> str:
     """Return docs/reference/settings.md: every environment variable of the server."""
     described = _described(Settings.__doc__ or "")
     rows = [
-        f"| `ARGOSY_{name.upper()}` | {_shown(default)} | {described[name]} |"
+        f"| `ARGOSY_{name.upper()}` | {_shown(default, described[name])} | {described[name]} |"
         for name, default in zip(
             Settings.__struct_fields__, Settings.__struct_defaults__, strict=True
         )
@@ -87,8 +87,10 @@ def _described(doc: str) -> dict[str, str]:
     return found
 
 
-def _shown(default: object) -> str:
-    return f"`{default}`" if str(default) not in {"", "."} else "from the others"
+def _shown(default: object, described: str) -> str:
+    if str(default) not in {"", ".", repr(Concealed())}:
+        return f"`{default}`"
+    return "from the others" if "by default" in described else "none"
 
 
 if __name__ == "__main__":

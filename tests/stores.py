@@ -7,6 +7,8 @@ import pytest
 
 from adapters.event_store.store import Store, open_store
 
+MASTER_KEY = "a0" * 32  # of every vault in tests
+
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:

@@ -48,7 +48,7 @@ def main() -> int:
                 serve(settings, kind, run_reaper)
             case "host":
                 paths = prepare_machine(settings)
-                serve(settings, kind, host_with(paths))
+                serve(settings, kind, host_with(paths), needs_vault=True)
             case "check":
                 sys.stdout.write(f"{describe_machine(settings, prepare_machine(settings))}\n")
             case _:
@@ -59,9 +59,9 @@ def main() -> int:
     return 0
 
 
-def serve(settings: Settings, name: str, loop: Loop) -> None:
+def serve(settings: Settings, name: str, loop: Loop, *, needs_vault: bool = False) -> None:
     """Run an async loop with services of its own until a signal."""
-    uvloop.run(_serve(settings, name, loop))
+    uvloop.run(_serve(settings, name, loop, needs_vault=needs_vault))
 
 
 def host_with(paths: Paths) -> Loop:
@@ -81,9 +81,9 @@ def build(settings: Settings) -> None:
     work_builds(settings.redis)
 
 
-async def _serve(settings: Settings, name: str, loop: Loop) -> None:
+async def _serve(settings: Settings, name: str, loop: Loop, *, needs_vault: bool) -> None:
     stop = stop_on_signals()
-    async with open_services(settings, name=name) as services:
+    async with open_services(settings, name=name, needs_vault=needs_vault) as services:
         log.info("ready")
         await loop(services, stop)
 

@@ -11,7 +11,7 @@ from adapters.event_store.asyncpg_types import LOST, PostgresError, connect
 from domain.errors import Unavailable
 
 # The newest revision in `migrations/versions`.
-REVISION = "0001"
+REVISION = "0002"
 VERSION_TABLE = "log_schema"
 SQLITE = "sqlite:///"
 _CURRENT = f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608  # a constant

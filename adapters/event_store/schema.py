@@ -1,4 +1,6 @@
-"""The tables of the log, the same on SQLite and PostgreSQL. Facts are inserted, never updated.
+"""The tables of the log and of the vault beside it, the same on SQLite and PostgreSQL.
+
+Facts are inserted, never updated.
 
 Only migrations and tests import this: what appends and reads goes to the driver underneath, so that
 a worker starts without loading SQLAlchemy.
@@ -124,5 +126,26 @@ leaders = sa.Table(
     sa.Column("role", Name, primary_key=True),
     sa.Column("owner", sa.Text, nullable=False),
     sa.Column("expires_at", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# One row: the vault's own key, sealed under the operator's master key.
+vault_keys = sa.Table(
+    "vault_keys",
+    metadata,
+    sa.Column("name", Name, primary_key=True),
+    sa.Column("key_id", sa.Text, nullable=False),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+vault_secrets = sa.Table(
+    "vault_secrets",
+    metadata,
+    sa.Column("scope", Name, primary_key=True),
+    sa.Column("reference", Name, primary_key=True),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )

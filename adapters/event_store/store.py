@@ -19,14 +19,17 @@ from domain.ports import Answer, Appended, Change, Leases, Meta, Reservation, St
 
 
 class Store:
-    """An `EventStore` on either database; made by `open_store`, used on the loop that made it."""
+    """An `EventStore` on either database; made by `open_store`, used on the loop that made it.
+
+    database: for what is kept in it beside the log.
+    """
 
     leases: Leases
 
     def __init__(self, database: Database, tails: Tails) -> None:
         self._loop = asyncio.get_running_loop()
         self._tails = tails
-        self._database = database
+        self.database = database
         self.leases = SqlLeases(database)
 
     def on_commit(self, callback: Callable[[Appended], None]) -> None:
@@ -50,14 +53,14 @@ class Store:
     ) -> Appended:
         """Do all of it or nothing, with whatever else waits; see `EventStore`."""
         answered: asyncio.Future[Appended] = self._loop.create_future()
-        self._database.submit(make_item(changes, meta, reservations, answer, answered))
+        self.database.submit(make_item(changes, meta, reservations, answer, answered))
         return await answered
 
     async def load(self, stream: str) -> StreamHead:
         """Return a stream's folding events; see `EventStore`."""
-        head = read.stream_head(await self._database.fetch(read.LOAD, (stream,)))
+        head = read.stream_head(await self.database.fetch(read.LOAD, (stream,)))
         seen = Head(head.version, head.folding_version, head.attempt)
-        self._database.remember(stream, seen)
+        self.database.remember(stream, seen)
         return head
 
     async def read(
@@ -65,7 +68,7 @@ class Store:
     ) -> list[Recorded[Any]]:
         """Return one stream by version; backwards, `after` 0 means from its end."""
         text = read.READ_BACKWARDS if backwards else read.READ_FORWARDS
-        rows = await self._database.fetch(text, (stream, after, limit))
+        rows = await self.database.fetch(text, (stream, after, limit))
         return read.recorded(rows)
 
     async def read_all(
@@ -77,21 +80,21 @@ class Store:
 
     async def head(self) -> int:
         """Return the log's last position, 0 when it is empty."""
-        return (await self._database.fetch(read.HEAD, ()))[0][0]
+        return (await self.database.fetch(read.HEAD, ()))[0][0]
 
     async def resolve(self, scope: str, kind: str, name: str) -> str | None:
         """Return the id that a name is reserved for."""
-        rows = await self._database.fetch(read.RESOLVE, (scope, kind, name))
+        rows = await self.database.fetch(read.RESOLVE, (scope, kind, name))
         return rows[0][0] if rows else None
 
     async def names(self, scope: str, kind: str) -> Mapping[str, str]:
         """Return all names of a kind in a scope, with their ids, by name."""
-        rows = await self._database.fetch(read.NAMES, (scope, kind))
+        rows = await self.database.fetch(read.NAMES, (scope, kind))
         return {row[0]: row[1] for row in rows}
 
     async def answered(self, scope: str, key: str, body_hash: str) -> bytes | None:
         """Return the stored answer, None if the key is new. Raises IdempotencyMismatch."""
-        rows = await self._database.fetch(read.ANSWERED, (scope, key))
+        rows = await self.database.fetch(read.ANSWERED, (scope, key))
         if not rows:
             return None
         stored_hash, answer = rows[0]
@@ -113,14 +116,14 @@ class Store:
 
     async def close(self) -> None:
         """Finish what was accepted, then let go of the database."""
-        await self._database.close()
+        await self.database.close()
 
     async def _page(self, after: int, limit: int, types: Sequence[str] | None) -> Page:
         if types is None:
             # Followers mostly find an event or two.
-            rows = await self._database.fetch(read.READ_NEXT, (after,))
+            rows = await self.database.fetch(read.READ_NEXT, (after,))
             if len(rows) >= min(limit, read.NEXT_EVENTS):
-                rows = await self._database.fetch(read.READ_ALL, (after, limit))
+                rows = await self.database.fetch(read.READ_ALL, (after, limit))
             page = read.recorded(rows)
             return page, rows[-1][2] if rows else after, len(rows) == limit
         # The head comes first: all that it covers is visible, so what is not found is not there.
@@ -128,7 +131,7 @@ class Store:
         if head <= after or not types:
             return [], max(head, after), False
         values = (after, head, limit, *types)
-        rows = await self._database.fetch(read.read_types(types, 3), values)
+        rows = await self.database.fetch(read.read_types(types, 3), values)
         more = len(rows) == limit
         reached = rows[-1][2] if more else head
         return read.recorded(rows), reached, more

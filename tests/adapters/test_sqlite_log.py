@@ -28,7 +28,7 @@ async def test_appends_are_synced_whatever_was_written_before(tmp_path: Path) ->
     store = await open_store(f"sqlite:///{tmp_path / 'log.db'}")
     said: list[str] = []
     await append(store)
-    database: Any = vars(store)["_database"]  # what SQLite is told is not seen from outside
+    database: Any = store.database  # what SQLite is told is not seen from outside
     writer = database._writer._connection
     assert isinstance(writer, sqlite3.Connection)
     writer.set_trace_callback(said.append)

@@ -14,7 +14,7 @@ import uvicorn
 from litestar import Litestar
 
 from adapters import wiring
-from adapters.settings import Settings
+from adapters.settings import Concealed, Settings
 from adapters.wiring import Services, open_services
 from api.app import create_app
 from api.bootstrap import Bootstrapped, bootstrap
@@ -30,6 +30,7 @@ from projections.projector import Projector
 from projections.reads import ReadModels, open_reads
 from projections.rebuilding import Parts
 from projections.registry import PROJECTIONS
+from tests.stores import MASTER_KEY
 
 KEY = "argosy_key_of_the_tests_0000000000000000000000000000"
 BASE = Base(name="python", python="3.11")
@@ -164,7 +165,8 @@ async def _opened(directory: Path, patch: pytest.MonkeyPatch) -> AsyncGenerator[
 
     patch.setattr(wiring, "connect", connect)
     patch.setattr(wiring, "connect_blocking", connect_blocking)
-    async with open_services(Settings(data=directory), name="api") as opened:
+    settings = Settings(data=directory, master_key=Concealed(MASTER_KEY))
+    async with open_services(settings, name="api", needs_vault=True) as opened:
         yield opened
 
 

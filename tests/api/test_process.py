@@ -11,6 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.stores import MASTER_KEY
+
 KEY = "argosy_key_of_a_process_test_000000000000000000000000"
 
 
@@ -26,6 +28,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "ARGOSY_PORT": port,
         "ARGOSY_REDIS": f"unix://{tmp_path}/nothing.sock",
         "ARGOSY_DEV_API_KEY": KEY,
+        "ARGOSY_MASTER_KEY": MASTER_KEY,
     }
 
 
@@ -74,6 +77,7 @@ def test_it_serves_without_redis_and_stops_when_told(
     said = log.read_text()
     assert '"request_id":"look-for-me"' in said
     assert KEY not in said
+    assert MASTER_KEY not in said
 
 
 def test_a_setting_that_is_wrong_is_named(environment: dict[str, str]) -> None:

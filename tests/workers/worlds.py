@@ -16,7 +16,7 @@ from msgspec.structs import asdict, replace
 
 from adapters.bases import find_base
 from adapters.scratch import remove_tree
-from adapters.settings import Settings
+from adapters.settings import Concealed, Settings
 from adapters.wiring import Services, open_services
 from domain.decider import Recorded
 from domain.deploying import Deploy, Deployed, deploy
@@ -30,6 +30,7 @@ from domain.requesting import NewRun, request_run
 from domain.runs import RUN, CancelRun, RunEnded
 from domain.sources import find_entry_point
 from tests.conftest import require
+from tests.stores import MASTER_KEY
 from workers.dispatcher import run_dispatcher
 from workers.host import RunHost
 from workers.plans import Workshop
@@ -148,8 +149,11 @@ def make_settings(redis: str, **changes: Any) -> Generator[Settings]:
     """Settings of an installation in a directory that sandboxes can reach, removed afterwards."""
     directory = Path(tempfile.mkdtemp(prefix="argosy-world-"))
     directory.chmod(0o755)
+    key = directory / "master.key"
+    key.write_text(MASTER_KEY)
     settings = Settings(
         data=directory,
+        master_key_file=key,
         redis=redis,
         lease_seconds=2.0,
         sweep_seconds=0.1,
@@ -166,7 +170,7 @@ def make_settings(redis: str, **changes: Any) -> Generator[Settings]:
 @asynccontextmanager
 async def open_world(settings: Settings) -> AsyncGenerator[World]:
     """A client's side of the installation."""
-    async with open_services(settings, name="test") as services:
+    async with open_services(settings, name="test", needs_vault=True) as services:
         yield World(services)
 
 
@@ -215,7 +219,7 @@ class Process:
         given = {
             f"ARGOSY_{name.upper()}": str(value)
             for name, value in asdict(settings).items()
-            if value not in ("", Path())
+            if value not in ("", Path()) and not isinstance(value, Concealed)
         }
         self.log = settings.data / f"{kind}-{new_id()}.log"
         with self.log.open("wb") as log:

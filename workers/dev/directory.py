@@ -1,6 +1,6 @@
-"""The data directory of one dev server: who holds it, its key, and what clients find in it.
+"""The data directory of one dev server: who holds it, its keys, and what clients find in it.
 
-Everything in it is for its owner only: the directory is 0700, `dev.json` and `dev.key` are 0600.
+Everything in it is for its owner only: the directory is 0700, and what has a key in it is 0600.
 """
 
 import fcntl
@@ -15,6 +15,7 @@ from domain.errors import Conflict, Unavailable
 
 LOCK = "dev.lock"
 KEY = "dev.key"
+MASTER_KEY = "master.key"
 FOUND = "dev.json"
 # A unix socket's path may have 107 bytes; a temporary name may be longer than the final one.
 LONGEST_SOCKET_PATH = 95
@@ -88,6 +89,15 @@ class DataDirectory:
         _write(file, key + "\n")
         return key
 
+    @property
+    def master_key(self) -> Path:
+        """Where the vault's master key is, once `make_master_key` was called."""
+        return self.path / MASTER_KEY
+
+    def make_master_key(self) -> None:
+        """Make it. To be called where there is none: what was sealed under another is lost."""
+        _write(self.master_key, secrets.token_hex(32) + "\n")
+
     def announce(self, url: str, api_key: str, workspace: str) -> None:
         """Let clients find the server."""
         found = {"url": url, "api_key": api_key, "workspace": workspace, "pid": os.getpid()}
@@ -114,8 +124,15 @@ class DataDirectory:
 
 
 def _write(file: Path, text: str) -> None:
-    """Write a file that only its owner reads, whole or not at all."""
+    """Write a file that only its owner reads, whole or not at all, and to the disk."""
     fresh = file.with_name(f"{file.name}.{os.getpid()}")
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as written:
         written.write(text)
+        written.flush()
+        os.fsync(written.fileno())
     fresh.replace(file)
+    directory = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

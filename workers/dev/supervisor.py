@@ -28,6 +28,9 @@ STOP_SECONDS = 8.0  # what children may take to finish; then they are killed
 MOST_DEATHS_BEFORE_READY = 3
 POLL_SECONDS = 0.05
 WORKSPACE = "default"
+LOG = "log.db"
+MASTER_KEY = "ARGOSY_MASTER_KEY"
+NEED_MASTER_KEY = ("api", "host-")  # children, by the beginning of their names
 
 
 class Stopped(Exception):
@@ -74,8 +77,9 @@ class Supervisor:
         self._teller.say("argosy", f"starting on {self._directory.path}")
         if "ARGOSY_REDIS" not in os.environ:
             redis = self._child("redis", redis_command(self._socket, self._directory.path))
-            redis.start(self._environment())
+            redis.start(self._environment("redis"))
             self._wait(lambda: answers(self._socket), REDIS_SECONDS, "Redis")
+        self._find_master_key()
         modules = {
             "api": ["api"],
             "core": ["workers.dev.core"],
@@ -84,7 +88,17 @@ class Supervisor:
         }
         for name, module in modules.items():
             child = self._child(name, [sys.executable, "-m", *module])
-            child.start(self._environment())
+            child.start(self._environment(name))
+
+    def _find_master_key(self) -> None:
+        """Make the master key at the first start. Raises Unavailable where it got lost."""
+        file = self._directory.master_key
+        if file.exists() or _has_master_key():
+            return
+        if "ARGOSY_DATABASE" in os.environ or (self._directory.path / LOG).exists():
+            command = ["workers.dev.vault", str(file)]
+            self._once("vault", command, "The vault cannot be opened")
+        self._directory.make_master_key()
 
     def _ready(self) -> Follower:
         def ready() -> bool:
@@ -106,7 +120,7 @@ class Supervisor:
     def _once(self, name: str, module: list[str], failing: str) -> str:
         """Run a program to its end; returns the last line it printed. Raises Unavailable."""
         child = self._child(name, [sys.executable, "-m", *module], once=True)
-        child.start(self._environment())
+        child.start(self._environment(name))
         self._wait(lambda: child.pid is None, READY_SECONDS, f"the {name}")
         if child.code:
             raise Unavailable(_gave_up(failing, child))
@@ -123,7 +137,7 @@ class Supervisor:
         now = time.monotonic()
         for child in self._children:
             if child.pid is None and child.due <= now and not self._stopping:
-                child.start(self._environment())
+                child.start(self._environment(child.name))
 
     def _bury(self) -> None:
         ended = dict(reaped())
@@ -183,8 +197,8 @@ class Supervisor:
         self._children.append(child)
         return child
 
-    def _environment(self) -> Mapping[str, str]:
-        """Return the children's environment: the person's, and what makes them one server."""
+    def _environment(self, child: str) -> Mapping[str, str]:
+        """Return a child's environment: the person's, and what makes them one server."""
         data = self._directory.path
         chosen = {
             "ARGOSY_DATA": str(self._directory.machine),
@@ -193,9 +207,11 @@ class Supervisor:
             "ARGOSY_DEV_API_KEY": self._key,
         }
         databases = {
-            "ARGOSY_DATABASE": f"sqlite:///{data / 'log.db'}",
+            "ARGOSY_DATABASE": f"sqlite:///{data / LOG}",
             "ARGOSY_READ_DATABASE": f"sqlite:///{data / 'read.db'}",
         }
+        if not _has_master_key():
+            chosen[f"{MASTER_KEY}_FILE"] = str(self._directory.master_key)
         defaults = {
             **({} if "ARGOSY_DATABASE" in os.environ else databases),
             "ARGOSY_BLOBS": str(data / "blobs"),
@@ -207,7 +223,10 @@ class Supervisor:
             "MALLOC_ARENA_MAX": "2",
         }
         # What is compiled once need not be compiled at every start, whatever the shell says.
-        inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        left_out = {"PYTHONDONTWRITEBYTECODE"}
+        if not child.startswith(NEED_MASTER_KEY):
+            left_out.add(MASTER_KEY)
+        inherited = {k: v for k, v in os.environ.items() if k not in left_out}
         return {**defaults, **inherited, **chosen}
 
     def _check_port(self) -> None:
@@ -249,6 +268,11 @@ def greeting(url: str, key: str, directory: DataDirectory, walls: str) -> list[s
         "",
         "Ctrl-C stops everything. What happens:",
     ]
+
+
+def _has_master_key() -> bool:
+    """Whether the person who started the server keeps the master key elsewhere."""
+    return bool(os.environ.get(MASTER_KEY) or os.environ.get(f"{MASTER_KEY}_FILE"))
 
 
 def _gave_up(what: str, child: Child) -> str:
