@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from domain.errors import ArgosyError, Malformed, NotFound, Unavailable
+from domain.errors import ArgosyError, Malformed, NotFound
 from workers.gateway.answers import begun, pass_on
 from workers.gateway.exchange import AgentGone, Exchange
 from workers.gateway.masks import Mask
@@ -20,6 +20,8 @@ from workers.gateway.providers import (
     request_headers,
 )
 from workers.gateway.session import Session
+from workers.gateway.translated import pass_translated
+from workers.gateway.translations.translation import translate
 from workers.gateway.vendors import Format
 
 # Of a call in all, and of a silent connection: what an answer may take is less.
@@ -102,18 +104,20 @@ async def _call(
     named = named_provider(exchange.path)
     providers = await session.documents.model_providers()
     chosen = call.chosen = choose(providers, ask.model, named, session.settings)
-    if chosen.format != format:
-        raise Unavailable(f'Model provider "{chosen.name}" speaks another format.')
     _paces.take(session.workspace_id, chosen.name, chosen.provider.requests_per_minute)
     if chosen.model != ask.model:
         body = _with_model(body, chosen.model)
-    key = "" if chosen.provider.serves else await key_of(session, chosen)
+    plays = bool(chosen.provider.serves)
+    url = "" if plays else address(chosen)
+    key = "" if plays else await key_of(session, chosen)
+    translation = None if chosen.format == format else translate(body, chosen.format, url)
+    body = translation.body if translation else body
     request = (
         play(body)
-        if chosen.provider.serves
+        if plays
         else session.outbound.request(
             "POST",
-            address(chosen),
+            url,
             headers=request_headers(chosen, key, exchange.headers),
             body=body,
             seconds=SECONDS,
@@ -122,7 +126,10 @@ async def _call(
     )
     mask = Mask(key if len(key) >= SHORTEST_KEY else "")
     async with begun(request, chosen.name, mask) as answer:
-        await pass_on(exchange, answer, call)
+        if translation:
+            await pass_translated(exchange, answer, call, translation, format)
+        else:
+            await pass_on(exchange, answer, call)
 
 
 def _read(body: bytes) -> _Ask:

@@ -49,6 +49,9 @@ _KEPT_HERE = HOP_BY_HOP | {
 }
 _KEPT_HERE_BEGINNINGS = ("x-argosy-", "x-forwarded-", "x-tool-")
 
+# What means something to the other vendor only.
+_OTHERS: Mapping[Format, str] = {"openai": "anthropic-", "anthropic": "openai-"}
+
 
 class Chosen(Struct, frozen=True):
     """A provider by its document's name, and the model as the provider calls it."""
@@ -126,10 +129,11 @@ async def key_of(session: Session, chosen: Chosen) -> str:
 
 def request_headers(chosen: Chosen, key: str, given: Mapping[str, str]) -> dict[str, str]:
     """Return what is sent to the provider: the agent's own headers, and our key for theirs."""
+    left_out = (*_KEPT_HERE_BEGINNINGS, _OTHERS[chosen.format])
     headers = {
         name: value
         for name, value in given.items()
-        if name not in _KEPT_HERE and not name.startswith(_KEPT_HERE_BEGINNINGS)
+        if name not in _KEPT_HERE and not name.startswith(left_out)
     }
     headers["content-type"] = "application/json"
     headers["accept-encoding"] = "identity"  # we read along

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from domain.models import Usage
 from workers.gateway.sse import Events, EventTooLarge
+from workers.gateway.vendors import error_message
 
 # Of a whole answer in JSON. A larger one passes all the same.
 MAX_METERED_BYTES = 4 << 20
@@ -56,6 +57,7 @@ _decode = msgspec.json.Decoder(_Piece).decode
 class Meter:
     """Reads usage from an answer's bytes; gives up silently where it cannot.
 
+    failure: what a stream says that went wrong in it, empty if nothing.
     complete: whether a streamed answer came to its end, as far as can be told: half a stream may
     end as a whole one does.
     """
@@ -67,6 +69,7 @@ class Meter:
         self._ended = False
         self._tokens = _Tokens()
         self._told = False
+        self.failure = ""
 
     def feed(self, chunk: bytes) -> None:
         """Take a part of the answer."""
@@ -131,6 +134,8 @@ class Meter:
         except (msgspec.DecodeError, UnicodeDecodeError):
             return
         self._note(piece.usage)
+        if piece.error is not None and self._events is not None:
+            self.failure = f"The provider failed in the middle: {error_message(data)}"
         finished = any(choice.finish_reason for choice in piece.choices or ())
         if finished or piece.error is not None or piece.type == "message_stop":
             self._ended = True

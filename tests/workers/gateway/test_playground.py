@@ -1,13 +1,13 @@
-"""The playground model, through OpenAI's own client."""
+"""The playground model, through the vendors' own clients."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx2
 import openai
 import pytest
 
+from tests.workers.gateway.clients import anthropic_client, openai_client
 from tests.workers.gateway.worlds import PLAYGROUND, Agent, open_agent
 
 MODEL = "gpt-4o-mini"
@@ -16,18 +16,8 @@ PLAY = {"playground-llm": PLAYGROUND}
 
 @asynccontextmanager
 async def opened() -> AsyncGenerator[tuple[Agent, openai.AsyncOpenAI]]:
-    async with open_agent(PLAY) as agent:
-        transport = httpx2.AsyncHTTPTransport(uds=agent.door.socket)
-        async with httpx2.AsyncClient(transport=transport) as client:
-            yield (
-                agent,
-                openai.AsyncOpenAI(
-                    base_url="http://gateway/v1",
-                    api_key="platform-managed",
-                    http_client=client,
-                    max_retries=0,
-                ),
-            )
+    async with open_agent(PLAY) as agent, openai_client(agent) as client:
+        yield agent, client
 
 
 def said(text: str) -> list[Any]:
@@ -184,6 +174,45 @@ async def test_openais_client_lists_the_models() -> None:
         models = [model.id async for model in client.models.list()]
 
     assert models == [MODEL]
+
+
+async def test_anthropics_client_lists_the_models() -> None:
+    async with open_agent(PLAY) as agent, anthropic_client(agent) as client:
+        models = [model.id async for model in client.models.list()]
+
+    assert models == [MODEL]
+
+
+async def test_it_calls_tools_of_anthropics_client_too() -> None:
+    script = '/call echo__post {"message": "hi"}\n/call time__get\n/then\n/say So: {result}'
+    messages: list[Any] = [{"role": "user", "content": script}]
+
+    async with open_agent(PLAY) as agent, anthropic_client(agent) as client:
+        first = await client.messages.create(model=MODEL, max_tokens=99, messages=messages)
+        uses = [block for block in first.content if block.type == "tool_use"]
+        results = [
+            {"type": "tool_result", "tool_use_id": use.id, "content": f"{use.name} did"}
+            for use in uses
+        ]
+        messages += [
+            {"role": "assistant", "content": [block.model_dump() for block in first.content]},
+            {"role": "user", "content": results},
+        ]
+        async with client.messages.stream(model=MODEL, max_tokens=99, messages=messages) as stream:
+            last = await stream.get_final_message()
+        call = await agent.call(2)
+
+    assert first.stop_reason == "tool_use"
+    assert [(use.name, use.input) for use in uses] == [
+        ("echo__post", {"message": "hi"}),
+        ("time__get", {}),
+    ]
+    assert last.stop_reason == "end_turn"
+    assert [block.text for block in last.content if block.type == "text"] == [
+        "So: echo__post did\ntime__get did"
+    ]
+    assert last.usage.input_tokens == call.input_tokens > 0
+    assert last.usage.output_tokens == call.output_tokens
 
 
 def _call(id: str) -> dict[str, Any]:
