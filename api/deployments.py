@@ -1,51 +1,27 @@
-"""Deployments: deploy a source or an image, list, show."""
+"""Deployments: deploy, list, show."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from api.calls import Call, Outcome, positioned
 from api.folding import Folded, fold, missing
+from api.new_deployments import NewDeployment, definition_of, settings_of
 from api.paging import Cursor, Limit, Listed, listed
-from api.sources import Source, check_environment, check_text, stored
 from api.times import stamp
 from domain import deployments
 from domain.deploying import DEPLOYMENT_NAMES, Deploy, Deployed, deploy
-from domain.deployments import DEPLOYMENT, Settings
-from domain.errors import Invalid
-from domain.execution import BuildProfile, Definition, ImageDefinition, Mode
+from domain.deployments import DEPLOYMENT
+from domain.execution import BuildProfile, Mode
 from domain.handling import Unit
 from domain.ids import new_id
-from domain.limits import Limits
 from domain.sources import check_name
 from projections.deployments import DeploymentRow, list_deployments
-
-
-class NewSource(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """files: text by relative path. The rest is found in them where it is not named."""
-
-    files: dict[str, str]
-    entry_point: Annotated[str, Meta(max_length=512)] = ""
-    requirements: str | None = None
-    framework: Annotated[str, Meta(max_length=100)] = ""
-    python: Annotated[str, Meta(pattern=r"^(\d+\.\d+(\.\d+)?)?$")] = ""
-
-
-class NewDeployment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A deploy: exactly one of `source` and `image`."""
-
-    name: str
-    source: NewSource | None = None
-    image: Annotated[str, Meta(min_length=1, max_length=500)] | None = None
-    environment: dict[str, str] = {}
-    system_prompt: str = ""
-    limits: Limits = Limits()
-    max_attempts: Annotated[int, Meta(ge=1, le=100)] = 1
 
 
 class Revision(Struct, frozen=True, kw_only=True):
@@ -113,13 +89,8 @@ class Deployments(Controller):
         """Deploy an agent. The same name updates in place; what is unchanged is not made again."""
         place = await call.open_workspace(workspace)
         name = check_name(data.name, field="name")
-        settings = Settings(
-            environment=check_environment(data.environment, field="environment"),
-            system_prompt=check_text(data.system_prompt, "system_prompt"),
-            limits=data.limits,
-            max_attempts=data.max_attempts,
-        )
-        definition = await _definition(data, call)
+        settings = settings_of(data)
+        definition = await definition_of(data, call)
 
         async def wanted(_: Unit) -> Deploy:
             return Deploy(
@@ -185,25 +156,6 @@ async def deploy_once(
 
     key = f"deploy {workspace_id} {name}"
     return await call.once(work, DeployMade, workspace_id=workspace_id, key=key)
-
-
-async def _definition(data: NewDeployment, call: Call) -> Definition:
-    match data.source, data.image:
-        case NewSource() as source, None:
-            sent = Source(
-                files=source.files,
-                entry_point=source.entry_point,
-                requirements=source.requirements,
-                framework=source.framework,
-                python=source.python,
-            )
-            return await stored(sent, call.shared.syntax, call.services.blobs)
-        case None, str() as image:
-            return ImageDefinition(image=check_text(image, "image"))
-        case None, None:
-            raise Invalid("Send `source` or `image`.", field="source")
-        case _:
-            raise Invalid("Send `source` or `image`, not both.", field="image")
 
 
 async def _answer(call: Call, made: DeployMade, workspace: str) -> DeployedAnswer:

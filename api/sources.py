@@ -11,9 +11,9 @@ from msgspec import Struct
 
 from api.syntax import Syntax
 from domain.errors import Invalid
-from domain.execution import SourceDefinition
+from domain.execution import ConfigurationDefinition, Definition, SourceDefinition
 from domain.ports import Blobs
-from domain.sources import check_files, find_entry_point
+from domain.sources import check_files, find_entry_point, holds_no_code
 
 REQUIREMENTS_FILE = "requirements.txt"
 MAX_TEXT = 100_000  # characters of a requirements text or a prompt
@@ -26,30 +26,39 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Source(Struct, frozen=True, kw_only=True):
-    """What a caller sent. `fields` names the places in its body, for refusals."""
+    """What a caller sent. The `_field`s name the places in its body, for refusals.
+
+    configured: it says what a model is to do, so files without any code are an agent all the same.
+    """
 
     files: Mapping[str, str]
     entry_point: str = ""
     requirements: str | None = None
     framework: str = ""
     python: str = ""
+    configured: bool = False
     files_field: str = "source.files"
     entry_point_field: str = "source.entry_point"
     requirements_field: str = "source.requirements"
 
 
-async def stored(source: Source, syntax: Syntax, blobs: Blobs) -> SourceDefinition:
+async def stored(source: Source, syntax: Syntax, blobs: Blobs) -> Definition:
     """Check and store a source. Raises Invalid naming the field, and Unavailable."""
-    files, entry_point = _checked(source)
+    if not source.files:
+        raise Invalid("A source has at least one file.", field=source.files_field)
+    files = check_files(source.files, field=source.files_field)
+    if source.configured and not source.entry_point and holds_no_code(files):
+        return ConfigurationDefinition(files=await _kept(files, blobs))
+    entry_point = find_entry_point(
+        files, source.entry_point, field=source.entry_point_field, where=source.files_field
+    )
     await syntax.check(files, field=source.files_field)
     requirements = source.requirements
     if requirements is None or not requirements.strip():
         requirements = files.get(REQUIREMENTS_FILE, "")
     check_text(requirements, source.requirements_field)
-    paths = sorted(files)
-    digests = await blobs.put_all([files[path].encode() for path in paths])
     return SourceDefinition(
-        files=dict(zip(paths, digests, strict=True)),
+        files=await _kept(files, blobs),
         entry_point=entry_point,
         requirements=requirements.strip(),
         framework=source.framework,
@@ -57,14 +66,11 @@ async def stored(source: Source, syntax: Syntax, blobs: Blobs) -> SourceDefiniti
     )
 
 
-def _checked(source: Source) -> tuple[dict[str, str], str]:
-    if not source.files:
-        raise Invalid("A source has at least one file.", field=source.files_field)
-    files = check_files(source.files, field=source.files_field)
-    entry_point = find_entry_point(
-        files, source.entry_point, field=source.entry_point_field, where=source.files_field
-    )
-    return files, entry_point
+async def _kept(files: Mapping[str, str], blobs: Blobs) -> dict[str, str]:
+    """Store files; returns their digests by path."""
+    paths = sorted(files)
+    digests = await blobs.put_all([files[path].encode() for path in paths])
+    return dict(zip(paths, digests, strict=True))
 
 
 def check_text(text: str, field: str) -> str:

@@ -45,7 +45,12 @@ class ImageDefinition(
 class ConfigurationDefinition(
     Struct, frozen=True, kw_only=True, tag="configuration", tag_field="kind", omit_defaults=True
 ):
-    """No code: a prompt, a model and tools, all of which the deployment's revision holds."""
+    """No code: a prompt, a model and tools, all of which the deployment's revision holds.
+
+    files: what was sent all the same, as in SourceDefinition; nothing in it is run.
+    """
+
+    files: dict[str, str] = {}
 
 
 type Definition = SourceDefinition | ImageDefinition | ConfigurationDefinition

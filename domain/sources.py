@@ -21,6 +21,12 @@ MAX_NAME_BYTES = 255  # of one file or folder: what file systems take
 # first; the rest is what other frameworks' templates call it).
 ENTRY_POINTS = ("agent.py", "main.py", "app.py", "handler.py", "src/agent.py", "src/main.py")
 
+# What is read and never run: prompts, documents, data.
+DOCUMENT_SUFFIXES = frozenset(
+    {".csv", ".json", ".jsonl", ".md", ".prompt", ".rst", ".toml", ".txt", ".yaml", ".yml"}
+)
+DOCUMENT_NAMES = frozenset({"LICENSE", "NOTICE", "PROMPT", "README"})
+
 # Also line separators, and what turns the direction of writing: names are shown to people.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -88,6 +94,15 @@ def find_entry_point(
         f"There is no entry point: name one in {field}, or call the file agent.py. "
         f"Files: {_some(files)}.",
         field=field if scripts else where,
+    )
+
+
+def holds_no_code(files: Mapping[str, str]) -> bool:
+    """Whether nothing in the files could be meant to be run."""
+    paths = map(PurePosixPath, files)
+    return all(
+        path.suffix in DOCUMENT_SUFFIXES or path.name in DOCUMENT_NAMES or path.name.startswith(".")
+        for path in paths
     )
 
 

@@ -75,7 +75,7 @@ class Argosy:
 
     def deploy(
         self,
-        source: str | Path | Mapping[str, str],
+        source: str | Path | Mapping[str, str] | None = None,
         *,
         name: str = "",
         requirements: str | None = None,
@@ -86,34 +86,40 @@ class Argosy:
         system_prompt: str | None = None,
         limits: Mapping[str, float] | None = None,
         max_attempts: int | None = None,
+        **more: Any,
     ) -> Deployed:
         """Deploy a folder, a file, or files (text by path); returns before anything is built.
 
         `name` defaults to the folder's, `requirements` to its requirements.txt. Wait with
-        `wait_until_ready`. Raises UnreadableSource for what cannot be sent.
+        `wait_until_ready`. `more`: llm_configs, required_tools, policies, tool_url_mappings, as
+        `deployments.create` takes them; without a source they make an agent without code.
+        Raises UnreadableSource for what cannot be sent.
         """
+        files: dict[str, str] | None = None
         if isinstance(source, Mapping):
             files = dict(source)
-        else:
+        elif source is not None:
             read = read_source(Path(source))
             files, name = read.files, name or read.name
             requirements = read.requirements if requirements is None else requirements
         if not name:
             raise UnreadableSource(str(source)[:100], "give the deployment a name.")
-        sent = {
+        fields = {
             "files": files,
             "requirements": requirements or None,
             "entry_point": entry_point,
             "framework": framework,
             "python": python,
         }
+        sent = {field: value for field, value in fields.items() if value is not None}
         return self.deployments.create(
             name,
-            source={field: value for field, value in sent.items() if value is not None},
+            source=sent if files is not None else None,
             environment=environment,
             system_prompt=system_prompt,
             limits=limits,
             max_attempts=max_attempts,
+            **more,
         )
 
     def wait_until_ready(self, deployed: Deployed, *, timeout: float = 600.0) -> Deployment:

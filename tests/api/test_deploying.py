@@ -1,6 +1,9 @@
 """Deploying natively: what is made, what is kept, and what a repeated request does."""
 
 import asyncio
+from typing import Any
+
+import pytest
 
 from domain.agents import AGENT, Active
 from domain.catalog import DocumentApplied
@@ -178,3 +181,92 @@ async def test_a_deploy_stores_no_tools_natively(api: Api) -> None:
     head = await api.services.store.load(f"agent-{made['agent_id']}")
     state = AGENT.fold(each.event for each in head.events)
     assert isinstance(state, Active)
+
+
+MODEL = {"model": "gpt-4o-mini"}
+
+
+async def test_a_prompt_a_model_and_tools_are_an_agent(api: Api) -> None:
+    body = {
+        "name": "helper",
+        "system_prompt": "Be kind.",
+        "llm_configs": [MODEL | {"role": "chat", "monthly_budget_usd": 5.0}],
+        "required_tools": ["echo-tool"],
+    }
+
+    answer = await api.ask("POST", PATH, json=body)
+
+    assert answer.status_code == 201, answer.text
+    made = answer.json()
+    assert made["execution_mode"] == "INSTANT_RUNTIME"
+    assert made["decision_reason"] == "There is no code; nothing has to be built."
+    [revision] = made["deployment"]["revisions"]
+    assert revision["status"] == "ready"
+    assert revision["settings"]["llm_configs"] == [
+        {"model": "gpt-4o-mini", "role": "chat", "monthly_budget_usd": 5.0}
+    ]
+    assert revision["settings"]["required_tools"] == ["echo-tool"]
+    agent = (await api.ask("GET", f"/v1/agents/{made['agent_id']}")).json()
+    assert agent["versions"][0]["definition"] == {"kind": "configuration"}
+    again = (await api.ask("POST", PATH, json=body)).json()
+    assert (again["version"], again["revision"]) == (1, 1)
+
+
+async def test_documents_beside_a_model_are_kept_and_not_run(api: Api) -> None:
+    source = {"files": {"README.md": "# Hello", "prompts/system.txt": "Be kind."}}
+
+    answer = await api.ask(
+        "POST", PATH, json={"name": "helper", "source": source, "llm_configs": [MODEL]}
+    )
+
+    assert answer.status_code == 201, answer.text
+    agent = (await api.ask("GET", f"/v1/agents/{answer.json()['agent_id']}")).json()
+    definition = agent["versions"][0]["definition"]
+    assert definition["kind"] == "configuration"
+    assert await api.services.blobs.get(definition["files"]["README.md"]) == b"# Hello"
+
+
+async def test_source_may_have_a_model_and_tools_too(api: Api) -> None:
+    more = {"llm_configs": [MODEL], "required_tools": ["echo-tool"]}
+
+    made = await api.deploy("echo", **more)
+
+    settings = made["deployment"]["revisions"][0]["settings"]
+    assert settings["llm_configs"] == [MODEL]
+    agent = (await api.ask("GET", f"/v1/agents/{made['agent_id']}")).json()
+    assert agent["versions"][0]["definition"]["kind"] == "source"
+
+
+NO_AGENTS: list[tuple[dict[str, Any], int, str]] = [
+    ({}, 422, "source"),
+    ({"system_prompt": "Be kind."}, 422, "source"),
+    ({"llm_configs": [{}]}, 400, "llm_configs[0].model"),
+    ({"llm_configs": [{"model": ""}]}, 400, "llm_configs[0].model"),
+    ({"llm_configs": [MODEL | {"role": "boss"}]}, 400, "llm_configs[0].role"),
+    ({"llm_configs": [MODEL | {"provider": "acme"}]}, 400, "llm_configs[0].provider"),
+    (
+        {"llm_configs": [MODEL | {"monthly_budget_usd": -1}]},
+        400,
+        "llm_configs[0].monthly_budget_usd",
+    ),
+    ({"llm_configs": [MODEL], "required_tools": ["No Name"]}, 422, "required_tools[0]"),
+    ({"source": {"files": {"README.md": "x"}}}, 422, "source.files"),
+    ({"llm_configs": [MODEL], "source": {"files": {"main.js": "x"}}}, 422, "source.files"),
+    (
+        {"llm_configs": [MODEL], "source": {"files": {"a.md": "x"}, "entry_point": "agent.py"}},
+        422,
+        "source.entry_point",
+    ),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "field"), NO_AGENTS)
+async def test_what_is_no_agent_is_refused_by_its_field(
+    api: Api, body: dict[str, Any], status: int, field: str
+) -> None:
+    before = await api.services.store.head()
+
+    answer = await api.ask("POST", PATH, json={"name": "helper", **body})
+
+    assert (answer.status_code, answer.json()["field"]) == (status, field)
+    assert await api.new_types(before) == []

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain import agents, builds, catalog, deployments, runs, workspaces
+from domain import agents, builds, catalog, deployments, execution, runs, workspaces
 from domain.decider import Decider, Event
 from domain.errors import ArgosyError
 from domain.registry import FOLDING, decode, encode
@@ -22,7 +22,15 @@ COMMANDS: dict[str, list[st.SearchStrategy[Any]]] = {
     ],
     "agent": [
         st.builds(agents.CreateAgent),
-        st.builds(agents.DraftAgentVersion),
+        st.builds(
+            agents.DraftAgentVersion,
+            definition=st.builds(execution.SourceDefinition)
+            | st.builds(execution.ImageDefinition)
+            | st.builds(
+                execution.ConfigurationDefinition,
+                files=st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=2),
+            ),
+        ),
         st.builds(agents.ReadyAgentVersion, version=numbers),
         st.builds(agents.FailAgentVersion, version=numbers),
         st.builds(agents.ArchiveAgent),

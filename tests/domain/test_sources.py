@@ -16,6 +16,7 @@ from domain.sources import (
     check_name,
     check_syntax,
     find_entry_point,
+    holds_no_code,
 )
 
 PYTHON = (3, 11)
@@ -209,3 +210,21 @@ def test_any_text_compiles_or_is_refused(text: str) -> None:
         line = refusal.members["line"]
 
     assert line >= 1
+
+
+@pytest.mark.parametrize(
+    ("paths", "without_code"),
+    [
+        (
+            ["README", "prompts/system.md", "requirements.txt", "data/cities.json", ".gitignore"],
+            True,
+        ),
+        (["prompt.md", "agent.py"], False),
+        (["prompt.md", "lib/tools.py"], False),
+        (["prompt.md", "index.js"], False),
+        (["prompt.md", "Dockerfile"], False),
+        (["prompt.md", "run"], False),
+    ],
+)
+def test_what_could_be_meant_to_run_is_code(paths: list[str], *, without_code: bool) -> None:
+    assert holds_no_code(dict.fromkeys(paths, "x")) == without_code

@@ -66,6 +66,44 @@ def test_deploying_sends_the_folder(server: RecordedServer, argosy: Cli, tmp_pat
     }
 
 
+def test_a_model_and_tools_need_no_folder(server: RecordedServer, argosy: Cli) -> None:
+    server.answer("POST", f"{W}/deployments", Answer(status=201, body=answers.deployed()))
+    server.answer("GET", f"{W}/deployments/d", Answer(body=answers.deployment()))
+
+    done = argosy(
+        *("deploy", "--name", "helper", "--model", "gpt-4o-mini", "--system-prompt", "Be kind."),
+        *("--tool", "echo-tool", "--tool", "shop", "--policy", "echo-read-policy"),
+    )
+
+    assert done.code == 0, done.err
+    assert "Sending an agent without code as helper" in done.err
+    assert server.requests("POST", f"{W}/deployments")[0].body == {
+        "name": "helper",
+        "system_prompt": "Be kind.",
+        "llm_configs": [{"model": "gpt-4o-mini"}],
+        "required_tools": ["echo-tool", "shop"],
+        "policies": ["echo-read-policy"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--name", "helper"], "Name a FOLDER, or a --model"),
+        (["--model", "m"], "Without a FOLDER, give --name."),
+        (
+            ["--model", "m", "--name", "n", "--entry-point", "a.py"],
+            "--entry-point is about a FOLDER",
+        ),
+    ],
+)
+def test_what_is_neither_is_named(argosy: Cli, arguments: list[str], said: str) -> None:
+    done = argosy("deploy", *arguments)
+
+    assert done.code == 2
+    assert said in done.err
+
+
 def test_deploying_shows_the_build(server: RecordedServer, argosy: Cli, tmp_path: Path) -> None:
     made = answers.deployed(build_id=BUILD_ID, build_required=True, execution_mode="FAST_OVERLAY")
     log = events(

@@ -103,6 +103,7 @@ async def _definition(body: DeployBody, call: Call) -> Definition:
         entry_point=body.entry_point or "",
         requirements=body.requirements,
         framework=body.framework or "",
+        configured=bool(body.system_prompt or body.llm_configs),
         files_field="source_files",
         entry_point_field="entry_point",
         requirements_field="requirements",

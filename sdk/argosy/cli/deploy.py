@@ -1,4 +1,4 @@
-"""`argosy deploy`: a folder of source becomes an endpoint."""
+"""`argosy deploy`: a folder of source, or a model and tools, become an endpoint."""
 
 import sys
 from pathlib import Path
@@ -13,14 +13,19 @@ LIMITS = ("memory_mb", "cpu", "pids", "disk_mb", "seconds", "output_kb")
 
 
 @click.command(name="deploy")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option("--name", default="", help="Name of agent and endpoint; the folder's by default.")
 @click.option("--entry-point", default=None, metavar="FILE", help="Found by itself if not given.")
 @click.option("--framework", default=None, help="A hint for choosing the base environment.")
 @click.option("--python", default=None, metavar="X.Y", help="The Python version it needs.")
 @click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="Repeatable.")
 @click.option("--limit", "limits", multiple=True, metavar="NAME=NUMBER", help=", ".join(LIMITS))
-@click.option("--system-prompt", default=None, help="Handed to the agent's code.")
+@click.option("--system-prompt", default=None, help="What the model is told before the message.")
+@click.option("--model", default=None, metavar="NAME", help="The model that it may use.")
+@click.option("--tool", "tools", multiple=True, metavar="NAME", help="It may call it. Repeatable.")
+@click.option(
+    "--policy", "policies", multiple=True, metavar="NAME", help="It allows that. Repeatable."
+)
 @click.option(
     "--max-attempts",
     default=None,
@@ -32,16 +37,21 @@ LIMITS = ("memory_mb", "cpu", "pids", "disk_mb", "seconds", "output_kb")
 @json_option
 def command(
     *,
-    folder: Path,
+    folder: Path | None,
     name: str,
     environment: tuple[str, ...],
     limits: tuple[str, ...],
+    model: str | None,
+    tools: tuple[str, ...],
+    policies: tuple[str, ...],
     no_wait: bool,
     workspace: str,
     as_json: bool,
     **more: Any,
 ) -> int:
     """Deploy FOLDER (or one file), new or in place, and wait until it is ready.
+
+    Without FOLDER it is an agent without code: --model answers, with --system-prompt and --tool.
 
     Text files are sent, requirements.txt is installed. Hidden files, caches, virtual environments
     and what .argosyignore names stay here. The exit code is 1 if the build fails.
@@ -50,22 +60,22 @@ def command(
     numbers = {each: _number(each, text) for each, text in _pairs("--limit", limits)}
 
     from argosy.cli.connecting import connect
-    from argosy.errors import UnreadableSource
-    from argosy.sources import read_source
 
-    source = read_source(folder)
-    name = name or source.name
-    if not name:
-        raise UnreadableSource(str(folder), "its name cannot name a deployment; give --name.")
+    source = _read(folder, name) if folder else None
+    name = name or (source.name if source else "")
+    if not source:
+        _check_without_source(name, model, more)
     with connect(workspace) as client:
-        count = f"{len(source.files)} file{'s' if len(source.files) != 1 else ''}"
-        step(f"Sending {count} ({size(source.size)}) as {name} to {client.url}")
+        step(f"Sending {_described(source)} as {name} to {client.url}")
         deployed = client.deploy(
-            source.files,
+            source.files if source else None,
             name=name,
-            requirements=source.requirements,
+            requirements=source.requirements if source else None,
             environment=variables or None,
             limits=numbers or None,
+            llm_configs=[{"model": model}] if model else None,
+            required_tools=tools or None,
+            policies=policies or None,
             **more,
         )
         step(f"Version {deployed.version}, {deployed.execution_mode}: {deployed.decision_reason}")
@@ -81,6 +91,33 @@ def command(
     if ready:
         _invite(name, deployed.endpoint, no_wait and deployed.build_required)
     return int(not ready)
+
+
+def _read(folder: Path, name: str) -> Any:
+    from argosy.errors import UnreadableSource
+    from argosy.sources import read_source
+
+    source = read_source(folder)
+    if not name and not source.name:
+        raise UnreadableSource(str(folder), "its name cannot name a deployment; give --name.")
+    return source
+
+
+def _check_without_source(name: str, model: str | None, more: dict[str, Any]) -> None:
+    if not model:
+        raise click.UsageError("Name a FOLDER, or a --model for an agent without code.")
+    if not name:
+        raise click.UsageError("Without a FOLDER, give --name.")
+    for option in ("entry_point", "framework", "python"):
+        if more[option]:
+            raise click.UsageError(f"--{option.replace('_', '-')} is about a FOLDER; name one.")
+
+
+def _described(source: Any) -> str:
+    if not source:
+        return "an agent without code"
+    count = f"{len(source.files)} file{'s' if len(source.files) != 1 else ''}"
+    return f"{count} ({size(source.size)})"
 
 
 def _wait(client: Any, deployed: Any) -> bool:

@@ -1,6 +1,6 @@
 """Deployments: make, list, wait until ready."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -29,10 +29,20 @@ class Deployments:
         system_prompt: str | None = None,
         limits: Mapping[str, float] | None = None,
         max_attempts: int | None = None,
+        llm_configs: Sequence[Mapping[str, Any]] | None = None,
+        required_tools: Sequence[str] | None = None,
+        policies: Sequence[str] | None = None,
+        tool_url_mappings: Mapping[str, str] | None = None,
     ) -> Deployed:
         """Deploy under `name`, new or in place; returns before anything is built.
 
+        Without `source` and `image` it is an agent without code: `system_prompt`, `llm_configs`
+        and `required_tools` are all there is to it.
+
         source: `files` (text by path), `entry_point`, `requirements`, `framework`, `python`.
+        llm_configs: `model`, and perhaps `provider`, `model_provider`, `role`,
+        `monthly_budget_usd`; the first for `chat` answers.
+        required_tools, policies: names of tools that it may call, and of what allows it.
         limits: `memory_mb`, `cpu`, `pids`, `disk_mb`, `seconds`, `output_kb`.
         """
         body = {
@@ -43,6 +53,10 @@ class Deployments:
             "system_prompt": system_prompt,
             "limits": limits,
             "max_attempts": max_attempts,
+            "llm_configs": llm_configs,
+            "required_tools": required_tools,
+            "policies": policies,
+            "tool_url_mappings": tool_url_mappings,
         }
         return self._transport.post(self._path(), Deployed, body)
 
