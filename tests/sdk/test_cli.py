@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from argosy.cli import dev
+from argosy.cli import checkout
 
 from tests.sdk import answers
 from tests.sdk.answers import BUILD_ID, RUN_ID
@@ -287,7 +287,7 @@ def test_a_server_needs_its_checkout(
     argosy: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The package on somebody's machine has no server in it."""
-    monkeypatch.setattr(dev, "__file__", str(tmp_path / "a" / "b" / "c" / "dev.py"))
+    monkeypatch.setattr(checkout, "__file__", str(tmp_path / "a" / "b" / "c" / "here.py"))
 
     done = argosy("dev")
 
