@@ -23,6 +23,13 @@ TINY: dict[str, dict[str, Any]] = {
     "build": {"ROUNDS": 1, "REQUIREMENTS": ("good",)},
     "command": {"ROUNDS": 1, "SECONDS": 0.2, "CONNECTIONS": 4},
     "entries": {"SECONDS": 0.05, "RUNS": 2},
+    "gateway": {
+        "ROUNDS": 3,
+        "AT_ONCE": 3,
+        "AT_ONCE_ROUNDS": 1,
+        "CALLS": 10,
+        "WARM_CALLS": 10,
+    },
     "live": {"ROUNDS": 1, "SUBSCRIBERS": 3, "EVENTS": 3, "WARM_EVENTS": 1},
     "order": {"SECONDS": 0.1, "WRITERS": 2, "MOST_WRITERS": 2},
     "rebuild": {"OUR_RUNS": 200, "THEIR_RUNS": 10},

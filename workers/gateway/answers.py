@@ -11,7 +11,7 @@ from domain.errors import ArgosyError
 from workers.gateway.exchange import Exchange
 from workers.gateway.masks import Mask
 from workers.gateway.model_calls import ModelCall
-from workers.gateway.outbound import Answer, OutboundFailed
+from workers.gateway.outbound import Answer, OutboundFailed, OutboundRefused
 from workers.gateway.usage import Meter
 from workers.gateway.vendors import MAX_ERROR_BYTES, error_message
 
@@ -100,6 +100,8 @@ async def begun(
             ) from None
         except OutboundFailed as failed:
             raise ProviderBroke(f'Model provider "{name}": {mask.text(failed.detail)}') from None
+        except OutboundRefused as refused:
+            raise OutboundRefused(f'Model provider "{name}": {refused.detail}') from None
         _check(answer, name)
         try:
             yield Begun(answer, name, mask)

@@ -201,3 +201,31 @@ async def test_an_agent_that_leaves_before_the_answer_is_written_down_too(
 
     assert (call.provider, call.status, call.streamed) == ("mine", 0, False)
     assert call.error.startswith("The agent closed the connection")
+
+
+async def test_a_provider_is_not_read_faster_than_the_agent_reads(provider: FakeProvider) -> None:
+    piece = b"data: " + b"x" * 1_000_000 + b"\n\n"
+    written: list[int] = []
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        await stream_answer([], ended=False)(writer)
+        for number in range(100):
+            await raw(b"%x\r\n%b\r\n" % (len(piece), piece))(writer)
+            written.append(number)
+
+    async def stalled() -> None:
+        before = -1
+        while before != len(written):
+            before = len(written)
+            await asyncio.sleep(0.2)
+
+    provider.will(answer)
+
+    async with (
+        open_agent({"mine": openai_at(provider)}) as agent,
+        agent.client.stream("POST", CHAT, content=STREAM) as response,
+    ):
+        await anext(response.aiter_raw())
+        await stalled()
+
+    assert 0 < len(written) < 30
