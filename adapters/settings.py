@@ -52,6 +52,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     master_key: opens the vault; API and run hosts need it. 32 bytes as 64 hex digits or base64. No
     child process inherits it, but `/proc` shows it to whoever runs the server, so prefer a file.
     master_key_file: a file with the master key in it, instead.
+    outbound_allow: where models and tools may be beside the public internet: hosts, `host:port` and
+    networks, such as `ollama:11434,10.1.0.0/16`.
     log_format: `json` for programs, `text` for people.
     log_level: what is logged: this and everything worse.
     """
@@ -75,6 +77,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     package_index: str = ""
     master_key: Concealed = Concealed()
     master_key_file: Path = Path()
+    outbound_allow: str = ""
     log_format: Literal["json", "text"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

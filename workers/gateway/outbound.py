@@ -1,16 +1,18 @@
 """Calls to the world outside, on behalf of agents: guarded at connect, bounded in time."""
 
+import importlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from adapters.settings import Settings
 from domain.errors import ArgosyError
 
 
 class OutboundRefused(ArgosyError):
     """The address is one that agents must not reach: private, loopback, link-local, metadata.
 
-    An operator allows it by name in ARGOSY_OUTBOUND_ALLOW.
+    An operator allows it in ARGOSY_OUTBOUND_ALLOW.
     """
 
     type = "outbound-refused"
@@ -27,13 +29,20 @@ class OutboundFailed(ArgosyError):
 
 
 class Answer(Protocol):
-    """What a service answered. Headers by their name in lower case, repeated ones joined."""
+    """What a service answered. Headers by their name in lower case, repeated ones joined.
+
+    The body is as it was sent, in the `content-encoding` of the headers: whoever reads along asks
+    for `identity`, and refuses what comes in another all the same.
+    """
 
     status: int
     headers: Mapping[str, str]
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body as it comes. Raises OutboundFailed where it breaks off."""
+        """Yield the body as it comes, no faster than it is taken; to be called once.
+
+        Raises OutboundFailed where it breaks off.
+        """
         ...
 
     async def body(self, limit: int) -> bytes:
@@ -42,9 +51,7 @@ class Answer(Protocol):
 
 
 class Outbound(Protocol):
-    """A pool of connections to services. Never follows a redirect, keeps no cookie, uses no proxy
-    but the operator's.
-    """
+    """A pool of connections to services. Follows no redirect, keeps no cookie, uses no proxy."""
 
     def request(
         self,
@@ -56,8 +63,16 @@ class Outbound(Protocol):
         seconds: float = 120.0,
         idle_seconds: float = 60.0,
     ) -> AbstractAsyncContextManager[Answer]:
-        """Call a URL; `seconds` in all, `idle_seconds` between two parts of the answer.
+        """Call a URL; `seconds` in all, `idle_seconds` before and between parts of the answer.
 
-        Raises OutboundRefused, OutboundFailed.
+        url: sent on as it is spelled. headers: sent but for what belongs to the connection;
+        `accept-encoding: identity` and a user agent are added where they are missing.
+        Raises OutboundRefused and OutboundFailed, which name no more of the URL than its host.
         """
         ...
+
+
+def open_outbound(settings: Settings) -> AbstractAsyncContextManager[Outbound]:
+    """Open the pool of one process. Raises Invalid for ARGOSY_OUTBOUND_ALLOW."""
+    # aiohttp takes a quarter of a second to load, and memory that only run hosts spend.
+    return importlib.import_module("workers.gateway.http_outbound").open_http_outbound(settings)

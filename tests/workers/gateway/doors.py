@@ -17,7 +17,7 @@ from domain.handling import Unit
 from domain.limits import Limits
 from domain.merkle import Frontier
 from domain.runs import RUN, AnchorRun, Reason
-from tests.workers.gateway.plain_outbound import PlainOutbound
+from tests.workers.gateway.outbounds import opened
 from tests.workers.gateway.services import Answering, Service, serving
 from tests.workers.gateways import short_directory
 from tests.workers.worlds import WORKSPACE, World
@@ -126,7 +126,6 @@ async def open_door(
     run_id = await world.request()
     claim = await claim_run(world.services, run_id, "somebody")
     assert claim is not None
-    outbound = PlainOutbound()
 
     async def anchor(unit: Unit, frontier: Frontier) -> None:
         command = AnchorRun(run_id=run_id, entries=frontier.count, entries_root=frontier.root())
@@ -141,7 +140,7 @@ async def open_door(
         anchor=anchor,
     )
     ends: Ends = []
-    async with transcript:
+    async with transcript, opened() as outbound:
         session = Session(
             run_id=run_id,
             workspace_id=WORKSPACE,
@@ -164,7 +163,6 @@ async def open_door(
                 door = Door(world, session, claim.stream, directory / SOCKET, ends)
                 async with door.agent:
                     yield door
-    await outbound.close()
 
 
 @asynccontextmanager

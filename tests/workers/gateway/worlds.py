@@ -14,7 +14,7 @@ from domain.entries import ModelCalled
 from domain.errors import NotFound
 from domain.ids import new_id
 from tests.providers import FakeProvider
-from tests.workers.gateway.plain_outbound import PlainOutbound
+from tests.workers.gateway.outbounds import opened
 from tests.workers.gateways import Book, Door, make_session, short_directory, until
 from workers.gateway.server import Gateway
 
@@ -82,8 +82,7 @@ async def open_agent(
     """An agent whose workspace has these model providers."""
     book = Book()
     with short_directory() as directory:
-        outbound = PlainOutbound()
-        try:
+        async with opened() as outbound:
             session = replace(
                 make_session(book, settings),
                 workspace_id=new_id(),
@@ -94,8 +93,6 @@ async def open_agent(
             door = Door(directory, book)
             async with Gateway().open(session, directory), door.client(timeout=30) as client:
                 yield Agent(door, client)
-        finally:
-            await outbound.close()
 
 
 def openai_at(provider: FakeProvider, **given: Any) -> ModelProvider:
