@@ -110,11 +110,16 @@ class RunCancelRequested(Event, tag="run.cancel_requested"):
 
 
 class RunRetried(Event, tag="run.retried"):
-    """The worker of `attempt` was lost; the run waits for another."""
+    """The worker of `attempt` was lost; the run waits for another.
+
+    entries, entries_root: the transcript so far, over all attempts, and its Merkle root (hex).
+    """
 
     run_id: str
     attempt: int
     detail: str = ""
+    entries: int = 0
+    entries_root: str = ""
 
 
 class RunEnded(Event, tag="run.ended"):
@@ -158,10 +163,12 @@ class Absent(Struct, frozen=True):
 
 
 class Waiting(Struct, frozen=True):
-    """Nobody holds it. `attempts` were lost before."""
+    """Nobody holds it. `attempts` were lost before, and said what `entries` and their root say."""
 
     request: RunRequested
     attempts: int = 0
+    entries: int = 0
+    entries_root: str = ""
 
 
 class Running(Struct, frozen=True):
@@ -197,8 +204,8 @@ def evolve(run: Run, event: RunEvent) -> Run:
             return Running(run.request, run.attempt, run.worker, sandbox, run.cancel_requested)
         case RunCancelRequested(), Running():
             return Running(run.request, run.attempt, run.worker, run.sandbox, cancel_requested=True)
-        case RunRetried(attempt=attempt), _:
-            return Waiting(run.request, attempts=attempt)
+        case RunRetried(attempt=attempt, entries=entries, entries_root=root), _:
+            return Waiting(run.request, attempt, entries, root)
         case RunEnded(), _:
             return Ended(run.request, event)
         case ((RunAnchored() | RunStarted() | RunCancelRequested()), _):
@@ -303,8 +310,8 @@ def decide(command: RunCommand, run: Run) -> list[RunEvent]:
             raise RunAlreadyEnded(end.run_id, end.how)
         case ClaimRun(run_id=id, worker=worker), Waiting(attempts=lost):
             return [RunClaimed(run_id=id, attempt=lost + 1, worker=worker)]
-        case CancelRun(run_id=id, detail=detail), Waiting(attempts=lost):
-            return [_cancelled(id, detail, lost)]
+        case CancelRun(run_id=id, detail=detail), Waiting():
+            return [_cancelled(id, detail, run)]
         case CancelRun(run_id=id, detail=detail), Running(cancel_requested=False):
             return [RunCancelRequested(run_id=id, detail=detail)]
         case CancelRun(), Running():
@@ -338,9 +345,15 @@ def _run_id(command: RunCommand) -> str:
             return command.run_id
 
 
-def _cancelled(run_id: str, detail: str, attempt: int) -> RunEnded:
+def _cancelled(run_id: str, detail: str, run: Waiting) -> RunEnded:
     return RunEnded(
-        run_id=run_id, how="cancelled", reason="requested", detail=detail, attempt=attempt
+        run_id=run_id,
+        how="cancelled",
+        reason="requested",
+        detail=detail,
+        attempt=run.attempts,
+        entries=run.entries,
+        entries_root=run.entries_root,
     )
 
 
@@ -348,7 +361,13 @@ def _lost(command: LoseRun, run: Running) -> RunRetried | RunEnded:
     """Retry what nobody saw anything of, or what its deployment lets run again; else end it."""
     allowed = run.request.max_attempts if command.seen else MAX_SILENT_ATTEMPTS
     if not run.cancel_requested and command.attempt < max(allowed, run.request.max_attempts):
-        return RunRetried(run_id=command.run_id, attempt=command.attempt, detail=command.detail)
+        return RunRetried(
+            run_id=command.run_id,
+            attempt=command.attempt,
+            detail=command.detail,
+            entries=command.entries,
+            entries_root=command.entries_root,
+        )
     return RunEnded(
         run_id=command.run_id,
         how="cancelled" if run.cancel_requested else "failed",

@@ -46,7 +46,7 @@ claimed = RunClaimed(run_id="r", attempt=1, worker="m")
 started = RunStarted(run_id="r", attempt=1, sandbox="s", stages={"open": 4.0})
 anchored = RunAnchored(run_id="r", entries=4096, entries_root="00")
 cancelling = RunCancelRequested(run_id="r", detail="enough")
-retried = RunRetried(run_id="r", attempt=1, detail="gone")
+retried = RunRetried(run_id="r", attempt=1, detail="gone", entries=7, entries_root="ab")
 claimed_again = RunClaimed(run_id="r", attempt=2, worker="m")
 ended = RunEnded(run_id="r", how="completed", attempt=1, output="hello")
 cancelled = RunEnded(run_id="r", how="cancelled", reason="requested", detail="enough")
@@ -121,7 +121,8 @@ def test_a_worker_that_was_taken_over_says_nothing(command: RunCommand) -> None:
 
 def test_a_run_that_nobody_holds_is_cancelled_at_once() -> None:
     waiting.when(cancel).then(cancelled)
-    running.given(retried).when(cancel).then(replace(cancelled, attempt=1))
+    lost = replace(cancelled, attempt=1, entries=7, entries_root="ab")
+    running.given(retried).when(cancel).then(lost)
 
 
 def test_a_run_that_is_held_is_asked_to_end() -> None:
@@ -204,5 +205,5 @@ def test_states() -> None:
     assert running.given(anchored).state() == running.state()
     assert running.given(cancelling).state() == asked
     assert held.given(cancelling, started).state() == asked
-    assert running.given(retried).state() == Waiting(requested, attempts=1)
+    assert running.given(retried).state() == Waiting(requested, 1, 7, "ab")
     assert over.state() == Ended(requested, ended)
