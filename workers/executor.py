@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 from msgspec.structs import replace
 
-from adapters.scratch import scratch_directory
+from adapters.scratch import disk_work, scratch_directory
 from adapters.settings import Settings
 from adapters.wiring import Services
 from domain.entries import LogWritten
@@ -148,7 +148,10 @@ class Execution:
     async def _collect(self, sandbox: Sandbox, plan: Plan) -> tuple[list[RunFile], list[str]]:
         source: Mapping[str, str] = plan.source if plan.launch.copies_source else {}
         try:
-            with scratch_directory(results_scratch(self._services.settings)) as into:
+            with (
+                disk_work("Copying them out of the sandbox"),
+                scratch_directory(results_scratch(self._services.settings)) as into,
+            ):
                 return await collect_files(sandbox, into, self._services.blobs, source)
         except Unavailable as error:  # the answer is worth more than the files
             log.warning("run.files_lost", run=self._claim.id, error=error.detail)

@@ -200,6 +200,18 @@ os.symlink("/etc/passwd", "link")
     assert logged[0].line.startswith("link was not kept")
 
 
+async def test_an_answer_is_kept_although_its_files_cannot_be(bench: Bench) -> None:
+    """As on a full disk: nothing can be made where they wait between sandbox and blob store."""
+    (bench.world.services.settings.data / "results").touch()
+
+    end, history = await bench.run("open('new.txt', 'w').write('x')\nprint('hello')\n")
+
+    assert (end.how, end.output, end.files) == ("completed", "hello", [])
+    lines = [each.event.line for each in history if isinstance(each.event, LogWritten)]
+    assert len(lines) == 1
+    assert lines[0].startswith("The run's files could not be kept: Copying them out")
+
+
 async def test_a_long_output_is_cut_and_kept_whole_as_a_blob(bench: Bench) -> None:
     limits = Limits(memory_mb=128, disk_mb=8, seconds=20, output_kb=1024)
 
