@@ -66,13 +66,13 @@ class Server:
 
 def start_server(settings: dict[str, str]) -> Generator[Server]:
     """Start a server with settings of its own; skips where PostgreSQL is not installed."""
-    found = _binaries()
+    found = find_postgres()
     if found is None:
         require("postgres", "no initdb and postgres on the path or below /usr/lib/postgresql")
         return
     directory = Path(tempfile.mkdtemp(prefix="argosy-postgres-"))
     data = directory / "data"
-    run_as = _run_as(directory)
+    run_as = run_as_somebody_else(directory)
     process: subprocess.Popen[bytes] | None = None
     try:
         initdb = [*run_as, str(found / "initdb"), "-D", str(data), "-U", "argosy", "-A", "trust"]
@@ -114,7 +114,8 @@ def postgres_url(postgres_server: Server) -> Iterator[str]:
     postgres_server.drop_database(url)
 
 
-def _binaries() -> Path | None:
+def find_postgres() -> Path | None:
+    """Return the folder of the newest server's programs, None where there is none."""
     # Debian keeps them off the path, a folder for each major version.
     installed = Path("/usr/lib/postgresql").glob("*/bin")
     folders = sorted(installed, key=lambda folder: int(folder.parent.name), reverse=True)
@@ -127,7 +128,7 @@ def _binaries() -> Path | None:
     return None
 
 
-def _run_as(directory: Path) -> list[str]:
+def run_as_somebody_else(directory: Path) -> list[str]:
     """Return what goes before a command: another user for root, and an end with the tests'."""
     setpriv = shutil.which("setpriv")
     if os.geteuid() != 0:
