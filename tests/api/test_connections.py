@@ -240,8 +240,8 @@ async def test_a_body_that_does_not_come_is_refused(
     assert not {each["log_level"] for each in logged} & {"warning", "error"}
 
 
-async def test_a_body_in_pieces_is_served(connect: Connect, impatient: int) -> None:
-    client = await connect(impatient)
+async def test_a_body_in_pieces_is_served(connect: Connect, port: int) -> None:
+    client = await connect(port)
     await client.send(POST, BODY[:4], BODY[4:10], BODY[10:], pause=0.1)
 
     status, _, made = await client.answer()
