@@ -160,8 +160,8 @@ class HttpAnswer:
         self._call = call
         self.status = response.status
         headers: dict[str, str] = {}
-        for raw, value in response.headers.items():
-            name = raw.lower()
+        for raw, text in response.headers.items():
+            name, value = raw.lower(), _as_ours(text)
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
         self.headers: Mapping[str, str] = headers
 
@@ -253,9 +253,21 @@ def _headers(given: Mapping[str, str]) -> dict[str, str]:
     """Return what is sent. Raises ValueError for what would not be one header."""
     if not all(_NAMES.fullmatch(name) and _VALUES.fullmatch(given[name]) for name in given):
         raise ValueError
-    headers = {name: value for name, value in given.items() if name.lower() not in _LEFT_OUT}
+    headers = {
+        name: _as_theirs(value) for name, value in given.items() if name.lower() not in _LEFT_OUT
+    }
     missing = _DEFAULT_HEADERS.keys() - {name.lower() for name in headers}
     return headers | {name: _DEFAULT_HEADERS[name] for name in sorted(missing)}
+
+
+def _as_ours(value: str) -> str:
+    """Return a header's value with a character for each of its bytes; aiohttp reads UTF-8."""
+    return value.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def _as_theirs(value: str) -> str:
+    """Return a value as aiohttp writes the same bytes. Raises ValueError where it cannot."""
+    return value if value.isascii() else value.encode("latin-1").decode("utf-8")
 
 
 def _why(cause: Exception) -> str:

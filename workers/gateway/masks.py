@@ -73,10 +73,11 @@ def _open_start(data: bytes, secret: bytes, since: int) -> int:
 
 
 def spellings(secret: str) -> set[str]:
-    """Return how a secret is written in texts, URLs, JSON and HTML."""
+    """Return how a secret is written in texts, headers, URLs, JSON and HTML."""
     in_json = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
     return {
         secret,
+        secret.encode().decode("latin-1"),
         quote(secret),
         quote(secret, safe=""),
         quote_plus(secret),

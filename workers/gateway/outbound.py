@@ -31,6 +31,8 @@ class OutboundFailed(ArgosyError):
 class Answer(Protocol):
     """What a service answered. Headers by their name in lower case, repeated ones joined.
 
+    A value has a character for each of its bytes (latin-1), and so have those that are sent.
+
     The body is as it was sent, in the `content-encoding` of the headers: whoever reads along asks
     for `identity`, and refuses what comes in another all the same.
     """

@@ -9,10 +9,10 @@ import httpx
 from msgspec import Struct
 from msgspec.structs import replace
 
+from adapters.vault import Vault
 from domain.catalog import ModelProvider, Policy, Rule, Tool
 from domain.deployments import Settings
 from domain.entries import ToolRequested, ToolResponded
-from domain.errors import NotFound
 from domain.handling import Unit
 from domain.limits import Limits
 from domain.merkle import Frontier
@@ -48,24 +48,6 @@ class Shelf(Struct):
 
     async def model_providers(self) -> Mapping[str, ModelProvider]:
         return {}
-
-
-class Safe(Struct):
-    """A vault in memory, until there is a real one."""
-
-    secrets: dict[str, str]
-
-    async def put(self, scope: str, secret: str) -> str:
-        self.secrets[f"ref-{len(self.secrets)}"] = secret
-        return f"ref-{len(self.secrets) - 1}"
-
-    async def reveal(self, scope: str, reference: str) -> str:
-        if reference not in self.secrets:
-            raise NotFound("no such secret")
-        return self.secrets[reference]
-
-    async def forget(self, scope: str, reference: str) -> None:
-        del self.secrets[reference]
 
 
 class Door:
@@ -119,6 +101,7 @@ async def open_door(
     user_id: str = "",
     limits: Limits | None = None,
     tokens: Tokens | None = None,
+    vault: Vault | None = None,
 ) -> AsyncGenerator[Door]:
     """A run that may use `tools`, bound to `policies` unless `bound` names others."""
     policies = {"all": ALLOW_ALL} if policies is None else policies
@@ -153,7 +136,7 @@ async def open_door(
             ),
             documents=Shelf(dict(tools), dict(policies)),
             journal=transcript,
-            vault=Safe({}),
+            vault=vault or world.services.vault,
             outbound=outbound,
             end_run=lambda reason, detail: ends.append((reason, detail)),
             tokens=tokens or Tokens(),

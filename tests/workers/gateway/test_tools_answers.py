@@ -153,6 +153,26 @@ async def test_a_tool_that_is_not_there_is_told_as_such(world: World) -> None:
     assert service.asked == []
 
 
+async def test_a_tool_where_no_agent_may_be_is_not_called(world: World) -> None:
+    metadata = Tool(base_url="http://169.254.169.254", topology="Internal")
+    async with open_door(world, tools={"web": metadata}) as door:
+        answered = await door.agent.get("/web/latest/meta-data/")
+
+        assert (await door.responded()).error == answered.json()["error"]
+    assert answered.status_code == 502
+    assert "not on the public internet" in answered.json()["error"]
+
+
+async def test_headers_pass_byte_by_byte_both_ways(world: World) -> None:
+    head_ = b"HTTP/1.1 200 OK\r\nX-A: \xd0\xba\r\nX-B: \xff\r\nContent-Length: 2\r\n\r\nok"
+    async with web(world, says(head_)) as (service, door):
+        answered = await door.agent.get("/web/x", headers=[(b"x-a", b"\xd0\xba")])
+
+    assert answered.text == "ok"
+    assert {(b"x-a", b"\xd0\xba"), (b"x-b", b"\xff")} <= set(answered.headers.raw)
+    assert service.asked[0].headers["x-a"].encode("latin-1") == b"\xd0\xba"
+
+
 async def test_a_tool_that_does_not_begin_to_answer_is_too_slow(world: World) -> None:
     async def wait(_: Asked, writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()

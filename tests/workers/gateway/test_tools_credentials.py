@@ -5,8 +5,9 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from domain.catalog import ApiKeyPlace
-from tests.workers.gateway.doors import lock, web
+from adapters.vault import ClosedVault
+from domain.catalog import ApiKeyPlace, Tool
+from tests.workers.gateway.doors import lock, open_door, web
 from tests.workers.gateway.services import Asked, answer, chunk, head, reflect
 from tests.workers.worlds import WORKSPACE, World
 
@@ -158,6 +159,15 @@ async def test_a_credential_that_is_missing_names_the_tool(world: World) -> None
     assert lost.json()["error"].startswith("The credential of tool web is not in the vault")
     assert errors == [none.json()["error"], lost.json()["error"]]
     assert service.asked == []
+
+
+async def test_a_credential_that_cannot_be_decrypted_names_the_tool(world: World) -> None:
+    locked = Tool(base_url="http://127.0.0.1:1", auth_type="APIKey", credential="secret_1")
+    async with open_door(world, tools={"web": locked}, vault=ClosedVault()) as door:
+        answered = await door.agent.get("/web/x")
+
+    assert answered.status_code == 502
+    assert answered.json()["error"].startswith("The credential of tool web cannot be decrypted;")
 
 
 @pytest.mark.parametrize("key", ["a\r\nX-Evil: 1", "ключ", "a\x00"])
