@@ -19,14 +19,12 @@ from typing import Self, cast
 import psutil
 import uvloop
 from msgspec import Struct
-from msgspec.structs import replace
 
 from bench.connections import free_port
 from domain.catalog import ModelProvider
 from domain.entries import RunEntry
-from tests.workers.gateway.plain_outbound import PlainOutbound
-from tests.workers.gateway.worlds import Keys, Providers
-from tests.workers.gateways import Book, make_session, short_directory
+from tests.workers.gateway.worlds import STORED, open_session
+from tests.workers.gateways import Book, short_directory
 from workers.gateway.server import SOCKET, Gateway
 
 ROUNDS = 400  # calls of each kind, in turns
@@ -230,15 +228,12 @@ async def _serve_gateway_for_ever(port: int, directory: Path) -> None:
         vendor="openai",
         models=["bench", "thinking"],
         endpoint=f"http://127.0.0.1:{port}/v1",
-        credential="key",
+        credential=STORED,
     )
-    session = replace(
-        make_session(Forgetful()),
-        documents=Providers({"bench": provider}),
-        vault=Keys(),
-        outbound=PlainOutbound(),
-    )
-    async with Gateway().open(session, directory):
+    async with (
+        open_session(directory, {"bench": provider}, Forgetful()) as session,
+        Gateway().open(session, directory),
+    ):
         await asyncio.Event().wait()
 
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from domain.errors import Malformed
 
-LONGEST_SECONDS = 3600.0
+LONGEST_SECONDS = 120.0
 
 
 class Step(Struct):

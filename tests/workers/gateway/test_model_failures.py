@@ -229,3 +229,29 @@ async def test_a_provider_is_not_read_faster_than_the_agent_reads(provider: Fake
         await stalled()
 
     assert 0 < len(written) < 30
+
+
+async def test_a_call_under_way_when_the_run_ends_is_written_down(provider: FakeProvider) -> None:
+    provider.will(provider.held(raw(), json_answer(ANSWER)))
+
+    async with open_agent({"mine": openai_at(provider)}) as agent:
+        asking = asyncio.create_task(agent.ask(CHAT, ASK))
+        await until(provider.waiting.is_set)
+    call = await agent.call()
+    with pytest.raises(httpx.TransportError):
+        await asking
+
+    assert (call.provider, call.status) == ("mine", 0)
+    assert call.error == "The call was ended before its answer was complete."
+
+
+async def test_an_address_that_nobody_may_reach_is_refused(provider: FakeProvider) -> None:
+    metadata = openai_at(provider, endpoint="http://169.254.169.254/v1")
+
+    async with open_agent({"mine": metadata}) as agent:
+        answer = await agent.ask(CHAT, ASK)
+        call = await agent.call()
+
+    assert (answer.status_code, call.status) == (502, 502)
+    assert answer.json()["error"]["code"] == "outbound-refused"
+    assert call.error.startswith('Model provider "mine": 169.254.169.254')

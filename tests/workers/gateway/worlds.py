@@ -2,23 +2,28 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
 from msgspec.structs import replace
 
+from adapters.event_store.store import open_store
+from adapters.sql_vault import open_vault
 from domain.catalog import ModelProvider, Policy, Tool
 from domain.deployments import Settings
 from domain.entries import ModelCalled
-from domain.errors import NotFound
 from domain.ids import new_id
 from tests.providers import FakeProvider
+from tests.stores import MASTER_KEY
 from tests.workers.gateway.outbounds import opened
 from tests.workers.gateways import Book, Door, make_session, short_directory, until
 from workers.gateway.server import Gateway
+from workers.gateway.session import Session
 
 KEY = "sk-canary-3f1c9a2b7d"
+STORED = "key"  # stands for the reference that KEY has in the vault
 PLAYGROUND = ModelProvider(vendor="openai", models=["gpt-4o-mini"], serves="playground")
 
 
@@ -36,21 +41,6 @@ class Providers:
 
     async def model_providers(self) -> Mapping[str, ModelProvider]:
         return self.providers
-
-
-class Keys:
-    """A vault with one key in it, under the reference `key`."""
-
-    async def put(self, scope: str, secret: str) -> str:
-        raise NotFound("There is nothing to put here.")
-
-    async def reveal(self, scope: str, reference: str) -> str:
-        if reference != "key":
-            raise NotFound("There is no such secret.")
-        return KEY
-
-    async def forget(self, scope: str, reference: str) -> None:
-        raise NotFound("There is nothing to forget here.")
 
 
 class Agent:
@@ -82,27 +72,52 @@ async def open_agent(
     """An agent whose workspace has these model providers."""
     book = Book()
     with short_directory() as directory:
+        door = Door(directory, book)
+        async with (
+            open_session(directory, providers, book, settings) as session,
+            Gateway().open(session, directory),
+            door.client(timeout=30) as client,
+        ):
+            yield Agent(door, client)
+
+
+@asynccontextmanager
+async def open_session(
+    directory: Path,
+    providers: Mapping[str, ModelProvider],
+    book: Book,
+    settings: Settings | None = None,
+) -> AsyncGenerator[Session]:
+    """A session of a workspace with model providers: a real vault has their key."""
+    workspace_id = new_id()
+    store = await open_store(f"sqlite:///{directory / 'log.db'}")
+    try:
+        vault = await open_vault(store.database, bytes.fromhex(MASTER_KEY))
+        key = await vault.put(workspace_id, KEY)
+        unlocked = {
+            name: replace(each, credential=key) if each.credential == STORED else each
+            for name, each in providers.items()
+        }
         async with opened() as outbound:
-            session = replace(
+            yield replace(
                 make_session(book, settings),
-                workspace_id=new_id(),
-                documents=Providers(providers),
-                vault=Keys(),
+                workspace_id=workspace_id,
+                documents=Providers(unlocked),
+                vault=vault,
                 outbound=outbound,
             )
-            door = Door(directory, book)
-            async with Gateway().open(session, directory), door.client(timeout=30) as client:
-                yield Agent(door, client)
+    finally:
+        await store.close()
 
 
 def openai_at(provider: FakeProvider, **given: Any) -> ModelProvider:
     """A provider document for OpenAI's format."""
-    fields: dict[str, Any] = {"models": ["gpt-4o"], "endpoint": provider.url, "credential": "key"}
+    fields: dict[str, Any] = {"models": ["gpt-4o"], "endpoint": provider.url, "credential": STORED}
     return ModelProvider(vendor="openai", **(fields | given))
 
 
 def anthropic_at(provider: FakeProvider, **given: Any) -> ModelProvider:
     """A provider document for Anthropic's format."""
-    fields: dict[str, Any] = {"endpoint": provider.url, "credential": "key"}
+    fields: dict[str, Any] = {"endpoint": provider.url, "credential": STORED}
     fields |= {"models": ["claude-opus-5"]}
     return ModelProvider(vendor="anthropic", **(fields | given))
