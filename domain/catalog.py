@@ -14,6 +14,8 @@ from domain.errors import Conflict, NotFound
 type Role = Literal["viewer", "auditor", "deployer", "admin"]
 type AuthenticationType = Literal["None", "APIKey", "OAuth2"]
 type Scheme = Literal["HTTP", "HTTPS"]
+type Topology = Literal["External", "Internal"]
+type AccessMode = Literal["Open", "Restricted", "Critical"]
 type Permission = Literal["allow", "deny", "approval_required"]
 type ModelVendor = Literal["openai", "anthropic", "bedrock", "ollama"]
 
@@ -85,8 +87,8 @@ class Tool(Struct, frozen=True, kw_only=True, tag="tool", tag_field="kind", omit
     credential: str = ""
     capabilities: list[Capability] = []
     risk_tags: list[str] = []
-    topology: Literal["External", "Internal"] = "External"
-    access_mode: Literal["Open", "Restricted", "Critical"] = "Open"
+    topology: Topology = "External"
+    access_mode: AccessMode = "Open"
     serves: Literal["", "echo"] = ""
 
 

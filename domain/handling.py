@@ -63,7 +63,10 @@ class Unit:
         return self._reservations
 
     async def resolve(self, scope: str, kind: str, name: str) -> str | None:
-        """Return the id that a name stands for."""
+        """Return the id that a name stands for, reservations of this unit included."""
+        for each in reversed(self._reservations):
+            if (each.scope, each.kind, each.name) == (scope, kind, name):
+                return each.id or None
         return await self._store.resolve(scope, kind, name)
 
     async def state[C, S, E: Event](self, decider: Decider[C, S, E], id: str) -> S:

@@ -56,6 +56,16 @@ async def test_a_unit_sees_what_it_has_decided(commands: Commands) -> None:
     assert done.appended.position == 1
 
 
+async def test_a_unit_sees_the_names_that_it_has_taken(commands: Commands) -> None:
+    async def work(unit: Unit) -> list[str | None]:
+        unit.reserve("w1", "agent", "greeter", "a1")
+        taken = await unit.resolve("w1", "agent", "greeter")
+        unit.reserve("w1", "agent", "greeter", "")
+        return [taken, await unit.resolve("w1", "agent", "greeter")]
+
+    assert (await commands.run(work, ME, key="a1")).value == ["a1", None]
+
+
 async def test_a_unit_of_several_streams_is_one_append(commands: Commands, store: Store) -> None:
     other = CreateAgent(agent_id="a2", workspace_id="w1", name="other")
 
