@@ -1,6 +1,6 @@
 """Deployments, as lists show them: each with its newest revision, and the one that serves."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ from projections.projection import (
     read_model,
     text,
 )
-from projections.reads import Page, ReadModels
+from projections.reads import MOST_ITEMS, Page, ReadModels
 
 type DeploymentStatus = Literal["building", "ready", "failed", "archived"]
 
@@ -70,6 +70,7 @@ def table(name: str) -> sa.Table:
         text("agent_id"),
         text("agent_name"),
         number("archived"),
+        text("policies"),
         number("serving"),
         number("revision"),
         number("agent_version"),
@@ -104,6 +105,7 @@ def project(recorded: Recorded[Any]) -> Iterable[Statement]:
                 "revision_status": "pending",
                 "build_id": event.build_id,
                 "detail": "",
+                "policies": " ".join(event.settings.policies),
                 "updated_at": at,
             }
             yield Update(id, made)
@@ -123,7 +125,7 @@ def project(recorded: Recorded[Any]) -> Iterable[Statement]:
 
 DEPLOYMENTS = Projection(
     name="deployments",
-    version=1,
+    version=2,
     handles=(DeploymentCreated, RevisionMade, RevisionReady, RevisionFailed, DeploymentArchived),
     table=table,
     project=project,
@@ -149,6 +151,30 @@ async def list_deployments(
             yield deployments.c.archived == 0
 
     return await reads.page(DEPLOYMENTS, narrow, _row, cursor=cursor, limit=limit)
+
+
+async def list_bindings(reads: ReadModels, workspace_id: str) -> Mapping[str, Sequence[str]]:
+    """Return, by name of a policy, the agents whose newest revision is bound to it, by name."""
+    bound: dict[str, list[str]] = {}
+    cursor: str | None = None
+
+    def narrow(deployments: sa.FromClause) -> Iterable[sa.ColumnElement[bool]]:
+        yield deployments.c.workspace_id == workspace_id
+        yield deployments.c.archived == 0
+        yield deployments.c.policies != ""
+
+    while True:
+        page = await reads.page(DEPLOYMENTS, narrow, _binding, cursor=cursor, limit=MOST_ITEMS)
+        for agent, policies in page.items:
+            for policy in policies:
+                bound.setdefault(policy, []).append(agent)
+        cursor = page.next_cursor
+        if cursor is None:
+            return {policy: sorted(set(agents)) for policy, agents in bound.items()}
+
+
+def _binding(row: dict[str, Any]) -> tuple[str, list[str]]:
+    return row["agent_name"], row["policies"].split(" ")
 
 
 def _row(row: dict[str, Any]) -> DeploymentRow:

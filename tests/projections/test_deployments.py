@@ -10,11 +10,13 @@ from domain.deployments import (
     RevisionFailed,
     RevisionMade,
     RevisionReady,
+    Settings,
 )
 from projections.deployments import (
     DEPLOYMENTS,
     DeploymentRow,
     LatestRevision,
+    list_bindings,
     list_deployments,
 )
 from projections.reads import ReadModels
@@ -106,3 +108,32 @@ async def test_deleted_deployments_are_listed_only_if_asked_for(
 
     assert shown == []
     assert everything.status == "archived"
+
+
+async def test_policies_are_bound_by_the_newest_revisions_of_what_is_there(
+    store: Store, parts: Parts, reads: ReadModels
+) -> None:
+    def bound(id: str, *revisions: list[str]) -> list[DeploymentEvent]:
+        created = DeploymentCreated(
+            deployment_id=id, workspace_id="w", slug=id, agent_id=f"a-{id}", agent_name=id
+        )
+        made = [
+            RevisionMade(
+                deployment_id=id,
+                revision=number,
+                agent_version=1,
+                settings=Settings(policies=policies),
+            )
+            for number, policies in enumerate(revisions, start=1)
+        ]
+        return [created, *made]
+
+    await say(store, "deployment-b", *bound("b", ["old"], ["careful", "read"]))
+    await say(store, "deployment-a", *bound("a", ["careful"]))
+    await say(store, "deployment-free", *bound("free", ["careful"], []))
+    gone = DeploymentArchived(deployment_id="gone")
+    await say(store, "deployment-gone", *bound("gone", ["careful"]), gone)
+    await built(parts, [DEPLOYMENTS])
+
+    assert await list_bindings(reads, "w") == {"careful": ["a", "b"], "read": ["b"]}
+    assert await list_bindings(reads, "v") == {}
