@@ -10,7 +10,21 @@ from litestar.di import Provide
 
 from adapters.bases import find_base
 from adapters.wiring import Services
-from api import agents, builds, deployments, events, health, keys, runs, streams, workspaces
+from api import (
+    agents,
+    builds,
+    deployments,
+    events,
+    health,
+    keys,
+    model_providers,
+    policies,
+    runs,
+    starter_kit,
+    streams,
+    tools,
+    workspaces,
+)
 from api.access import AccessLog
 from api.auth import Authentication
 from api.bodies import StrictBody
@@ -25,6 +39,10 @@ NATIVE = (
     keys.whoami,
     keys.Keys,
     workspaces.Workspaces,
+    tools.Tools,
+    policies.Policies,
+    model_providers.ModelProviders,
+    starter_kit.create_starter_kit,
     deployments.Deployments,
     deployments.show_deployment,
     agents.Agents,

@@ -15,7 +15,7 @@ from api.recorded_views import RecordedEvent, shown
 from api.visibility import Visible
 from domain.agents import AGENT
 from domain.builds import BUILD
-from domain.catalog import API_KEY, TOOL
+from domain.catalog import API_KEY, MODEL_PROVIDER, POLICY, TOOL
 from domain.decider import Decider
 from domain.deployments import DEPLOYMENT
 from domain.ids import split_stream
@@ -24,7 +24,18 @@ from domain.workspaces import WORKSPACE
 
 # Any: commands, states and events differ from decider to decider; they are only folded here.
 DECIDERS: dict[str, Decider[Any, Any, Any]] = {
-    each.category: each for each in (WORKSPACE, API_KEY, TOOL, AGENT, BUILD, DEPLOYMENT, RUN)
+    each.category: each
+    for each in (
+        WORKSPACE,
+        API_KEY,
+        TOOL,
+        POLICY,
+        MODEL_PROVIDER,
+        AGENT,
+        BUILD,
+        DEPLOYMENT,
+        RUN,
+    )
 }
 
 At = Annotated[int | None, QueryParameter(ge=0)]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from litestar.handlers import HTTPRouteHandler
@@ -89,13 +90,20 @@ async def test_another_workspaces_key_sees_nothing(api: Api) -> None:
         "stream": f"run-{run['id']}",
         "file_path": "x",
     }
-    bodies = {
+    bodies: dict[str, dict[str, Any]] = {
         "/v1/workspaces/{workspace:str}/deployments": {
             "name": "echo",
             "source": {"files": {"agent.py": "print(2)"}},
         },
         "/v1/workspaces/{workspace:str}/deployments/{slug:str}/runs": {"message": "x"},
         "/api/agents/{namespace:str}/{name:str}/invoke": {"message": "x"},
+        "/v1/workspaces/{workspace:str}/tools/{name:str}": {"base_url": "https://a.example"},
+        "/v1/workspaces/{workspace:str}/policies/{name:str}": {"rules": []},
+        "/v1/workspaces/{workspace:str}/model-providers/{name:str}": {
+            "vendor": "openai",
+            "models": ["a"],
+        },
+        "/api/policies/{name:str}": {"spec": {"policies": []}},
     }
     before = await api.services.store.head()
     seen = 0
@@ -105,7 +113,7 @@ async def test_another_workspaces_key_sees_nothing(api: Api) -> None:
         path = re.sub(r"\{(\w+):\w+\}", lambda found: ids[found.group(1)], route.path)
         for handler in route.route_handlers:
             for method in handler.http_methods - {"OPTIONS"}:
-                body = bodies.get(route.path) if method == "POST" else None
+                body = bodies.get(route.path) if method in {"POST", "PUT"} else None
                 answer = await api.ask(method, path, key=key, json=body)
                 assert answer.status_code == 404, (method, path, answer.text)
                 seen += 1
