@@ -10,6 +10,7 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Struct
 
 from api.calls import Call, Outcome, positioned
+from api.credentials import credentials_of
 from api.folding import Folded, fold, missing
 from api.new_deployments import NewDeployment, definition_of, settings_of
 from api.paging import Cursor, Limit, Listed, listed
@@ -94,7 +95,12 @@ class Deployments(Controller):
 
         async def wanted(_: Unit) -> Deploy:
             return Deploy(
-                workspace_id=place.id, name=name, definition=definition, settings=settings
+                workspace_id=place.id,
+                name=name,
+                definition=definition,
+                settings=settings,
+                binds=settings.policies,
+                maps=settings.tool_url_mappings,
             )
 
         made = await deploy_once(call, place.id, name, wanted)
@@ -155,7 +161,10 @@ async def deploy_once(
         return DeployMade(made, await unit.length(DEPLOYMENT.category, made.deployment_id))
 
     key = f"deploy {workspace_id} {name}"
-    return await call.once(work, DeployMade, workspace_id=workspace_id, key=key)
+    made = await call.once(work, DeployMade, workspace_id=workspace_id, key=key)
+    for reference in made.facts.deployed.credentials_dropped:
+        await credentials_of(call, workspace_id).release(reference)
+    return made
 
 
 async def _answer(call: Call, made: DeployMade, workspace: str) -> DeployedAnswer:

@@ -1,36 +1,47 @@
 """Deploying: the one append that makes or updates tools, an agent, a version and a deployment."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
-from domain import agents, builds, catalog, deployments
+from domain import agents, builds, deployments
+from domain.addresses import check_address
 from domain.agents import AGENT
 from domain.builds import BUILD
-from domain.catalog import TOOL, Tool
+from domain.catalog import Tool
 from domain.deployments import DEPLOYMENT, Settings
-from domain.errors import NotFound
+from domain.documents import POLICIES, TOOLS, Applied, apply_document
+from domain.errors import Invalid, NotFound
 from domain.execution import Base, Decision, Definition, decide_mode, instant_artifact
 from domain.handling import Unit
 from domain.ports import DropLease
+from domain.tools import BasicTool, declared
 
 AGENT_NAMES = "agent"
 DEPLOYMENT_NAMES = "deployment"
-TOOL_NAMES = "tool"
 
 
 class Deploy(Struct, frozen=True, kw_only=True):
-    """What a caller asks for. `tools` by name; they are made if they do not exist."""
+    """What a caller asks for. `tools` by name; they are made if they do not exist.
+
+    binds, maps: policies and rewritten URLs that are named now, and must make sense; those that
+    `settings` keeps from before need not.
+    """
 
     workspace_id: str
     name: str
     definition: Definition
     settings: Settings
-    tools: Mapping[str, Tool] = {}
+    tools: Mapping[str, BasicTool] = {}
+    binds: Sequence[str] = ()
+    maps: Mapping[str, str] = {}
 
 
 class Deployed(Struct, frozen=True, kw_only=True):
-    """What it led to. `build_id` is empty when nothing has to be built."""
+    """What it led to. `build_id` is empty when nothing has to be built.
+
+    credentials_dropped: references of secrets that its tools do not name any more.
+    """
 
     agent_id: str
     agent_created: bool
@@ -40,6 +51,7 @@ class Deployed(Struct, frozen=True, kw_only=True):
     decision: Decision
     build_id: str
     tools_created: list[str]
+    credentials_dropped: list[str] = []
 
 
 async def deploy(unit: Unit, wanted: Deploy, base: Base, new_id: Callable[[], str]) -> Deployed:
@@ -48,9 +60,8 @@ async def deploy(unit: Unit, wanted: Deploy, base: Base, new_id: Callable[[], st
     The same name updates in place; what is the same as before is not made again: an unchanged
     definition keeps its version, unchanged settings keep the revision.
     """
-    tools_created = [
-        name for name, tool in wanted.tools.items() if await _tool(unit, wanted, name, tool, new_id)
-    ]
+    applied = await _tools(unit, wanted, new_id)
+    await _check_names(unit, wanted)
     decision = decide_mode(wanted.definition, base)
     agent_id, agent_created = await _agent(unit, wanted, new_id)
     version, build_id = await _version(unit, wanted, base, agent_id, new_id)
@@ -81,7 +92,8 @@ async def deploy(unit: Unit, wanted: Deploy, base: Base, new_id: Callable[[], st
         revision=revision,
         decision=decision,
         build_id=build_id,
-        tools_created=tools_created,
+        tools_created=[name for name, tool in applied.items() if tool.before is None],
+        credentials_dropped=[tool.dropped for tool in applied.values() if tool.dropped],
     )
 
 
@@ -152,16 +164,53 @@ async def delete_agent(unit: Unit, workspace_id: str, name: str) -> None:
         unit.reserve(workspace_id, DEPLOYMENT_NAMES, name, "")
 
 
-async def _tool(
-    unit: Unit, wanted: Deploy, name: str, tool: Tool, new_id: Callable[[], str]
-) -> bool:
-    known = await unit.resolve(wanted.workspace_id, TOOL_NAMES, name)
-    id = known or new_id()
-    apply = catalog.ApplyDocument(document_id=id, scope=wanted.workspace_id, name=name, spec=tool)
-    await unit.decide(TOOL, id, apply)
-    if known is None:
-        unit.reserve(wanted.workspace_id, TOOL_NAMES, name, id)
-    return known is None
+async def _tools(
+    unit: Unit, wanted: Deploy, new_id: Callable[[], str]
+) -> Mapping[str, Applied[Tool]]:
+    """Declare the tools that come with the deploy, by name."""
+    applied: dict[str, Applied[Tool]] = {}
+    for number, (name, basic) in enumerate(wanted.tools.items()):
+        place = f"tools_to_create[{number}]"
+
+        def spec_of(current: Tool | None, basic: BasicTool = basic, place: str = place) -> Tool:
+            # A deploy has no credentials; what may be wrong is where those there are would go.
+            fields = {"credential": "base_url"}
+            return declared(
+                basic.over(current), current, lambda field: f"{place}.{fields.get(field, field)}"
+            )
+
+        applied[name] = await apply_document(
+            unit, TOOLS, wanted.workspace_id, name, spec_of, new_id=new_id
+        )
+    return applied
+
+
+async def _check_names(unit: Unit, wanted: Deploy) -> None:
+    """Refuse what names a policy that is not there, or rewrites URLs to an unknown tool.
+
+    A required tool may be missing: the deployment then waits for it (`requesting.py`).
+    """
+    for number, name in enumerate(wanted.binds):
+        if await resolve_name(unit, wanted.workspace_id, POLICIES.name, name) is None:
+            raise Invalid(
+                f"There is no policy {name[:100]!r} in this workspace: make it first.",
+                field=f"policies[{number}]",
+            )
+    for url, name in wanted.maps.items():
+        field = f"tool_url_mappings.{url[:200]}"
+        check_address(url, field=field)
+        known = name in wanted.settings.required_tools
+        if not known and await resolve_name(unit, wanted.workspace_id, TOOLS.name, name) is None:
+            raise Invalid(
+                f"There is no tool {name[:100]!r}: make it first, or add it to required_tools.",
+                field=field,
+            )
+
+
+async def resolve_name(unit: Unit, workspace_id: str, kind: str, name: str) -> str | None:
+    """Return the id that a name stands for, None also for what no name can be."""
+    possible = name.isascii() and name.isprintable()
+    return await unit.resolve(workspace_id, kind, name) if possible else None
 
 
 async def _agent(unit: Unit, wanted: Deploy, new_id: Callable[[], str]) -> tuple[str, bool]:

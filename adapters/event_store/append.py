@@ -234,7 +234,12 @@ class Plan:
             if held is None:
                 held = self._facts.reserved(name)
             if wanted.id and held and held != wanted.id:
-                raise NameTaken(f"The {wanted.kind} name {wanted.name!r} is taken.", id=held)
+                raise NameTaken(
+                    f"The {wanted.kind} name {wanted.name!r} is taken.",
+                    id=held,
+                    kind=wanted.kind,
+                    name=wanted.name,
+                )
             if wanted.id != held:
                 names[name] = wanted.id
         return names

@@ -250,6 +250,12 @@ NO_AGENTS: list[tuple[dict[str, Any], int, str]] = [
         "llm_configs[0].monthly_budget_usd",
     ),
     ({"llm_configs": [MODEL], "required_tools": ["No Name"]}, 422, "required_tools[0]"),
+    ({"llm_configs": [MODEL], "policies": ["nowhere"]}, 422, "policies[0]"),
+    (
+        {"llm_configs": [MODEL], "tool_url_mappings": {"https://x.example": "nowhere"}},
+        422,
+        "tool_url_mappings.https://x.example",
+    ),
     ({"source": {"files": {"README.md": "x"}}}, 422, "source.files"),
     ({"llm_configs": [MODEL], "source": {"files": {"main.js": "x"}}}, 422, "source.files"),
     (

@@ -105,3 +105,55 @@ async def test_invoking_waits_for_the_answer(served: Api, client: Any) -> None:
 
     assert answer["response"] == "pong"
     assert answer["run_id"] == id
+
+
+async def test_the_starter_kit_is_seeded_and_its_parts_are_read(client: Any) -> None:
+    kit = await blocking(client.seed_starter_kit)
+    again = await blocking(client.seed_starter_kit)
+    [tool] = await blocking(client.tools.list)
+    [provider] = await blocking(client.models.list)
+
+    assert kit == again
+    assert kit == {"tool_created": "echo-tool", "model_provider_created": "playground-llm"}
+    assert (tool.name, tool.auth_type, tool.topology) == ("echo-tool", "None", "External")
+    assert [each["path"] for each in tool.capabilities] == ["/echo"]
+    assert (provider.name, provider.provider) == ("playground-llm", "openai")
+    assert (provider.models, provider.status) == (["gpt-4o-mini"], "Available")
+    assert provider.endpoint
+
+
+async def test_a_tool_is_made_read_and_deleted(client: Any) -> None:
+    made = await blocking(
+        client.tools.create,
+        "billing",
+        "https://billing.example.com",
+        description="Invoices",
+        auth_type="APIKey",
+        port=8443,
+    )
+    tool = await blocking(client.tools.get, "billing")
+    await blocking(client.tools.create, "billing", "https://billing.example.com")
+    changed = await blocking(client.tools.get, "billing")
+    deleted = await blocking(client.delete, "/api/tools/billing")
+
+    assert made["name"] == "billing"
+    assert (tool.base_url, tool.auth_type) == ("https://billing.example.com", "APIKey")
+    assert (tool.description, tool.access_mode) == ("Invoices", "Open")
+    assert (changed.description, changed.auth_type) == ("", "None")
+    assert deleted == {"status": "deleted"}
+    with pytest.raises(APIError) as caught:
+        await blocking(client.tools.get, "billing")
+    assert caught.value.status == 404
+
+
+async def test_an_agent_without_its_tools_is_pending(client: Any) -> None:
+    await blocking(client.agents.deploy, "pong", source_files=FILES, required_tools=["echo-tool"])
+    waiting = await blocking(client.agents.get, "default", "pong")
+    with pytest.raises(APIError) as caught:
+        await blocking(client.post, "/api/agents/default/pong/invoke", {"message": "ping"})
+    await blocking(client.seed_starter_kit)
+    running = await blocking(client.agents.get, "default", "pong")
+
+    assert (waiting.status, running.status) == ("Pending", "Running")
+    assert caught.value.status == 409
+    assert "echo-tool" in caught.value.detail["error"]

@@ -9,11 +9,10 @@ from msgspec.structs import replace
 from adapters.event_store.store import Store
 from domain.agents import AGENT, Active
 from domain.builds import BUILD, BuildEnded, ClaimBuild, LoseBuild, Waiting
-from domain.catalog import TOOL, Tool
+from domain.catalog import TOOL, Policy
 from domain.deploying import (
     AGENT_NAMES,
     DEPLOYMENT_NAMES,
-    TOOL_NAMES,
     Deploy,
     Deployed,
     delete_agent,
@@ -23,10 +22,12 @@ from domain.deploying import (
 )
 from domain.deployments import DEPLOYMENT, Archived, Settings
 from domain.deployments import Active as ActiveDeployment
-from domain.errors import NotFound
+from domain.documents import POLICIES, TOOLS, apply_document
+from domain.errors import Invalid, NotFound
 from domain.execution import Artifact, Base, ImageDefinition, SourceDefinition, source_digest
 from domain.handling import Commands, Unit
 from domain.ports import Meta
+from domain.tools import BasicTool
 
 ME = Meta(actor="key:k1", workspace_id="w", command_id="c1")
 BASE = Base(name="python-3.13", python="3.13")
@@ -217,12 +218,12 @@ async def test_images_and_full_builds_go_to_the_builder(deploys: Deploys) -> Non
 
 
 async def test_tools_are_made_once_and_revised(deploys: Deploys, store: Store) -> None:
-    web = Tool(base_url="https://web.example")
+    web = BasicTool(base_url="https://web.example")
     first = await deploys.send(replace(WANTED, tools={"web": web}))
     same = await deploys.send(replace(WANTED, tools={"web": web}))
-    other = replace(WANTED, name="other", tools={"web": Tool(base_url="https://else.example")})
+    other = replace(WANTED, name="other", tools={"web": BasicTool(base_url="https://else.example")})
     revised = await deploys.send(other)
-    id = await store.resolve("w", TOOL_NAMES, "web")
+    id = await store.resolve("w", TOOLS.name, "web")
 
     assert (first.tools_created, same.tools_created, revised.tools_created) == (["web"], [], [])
     assert id
@@ -230,6 +231,51 @@ async def test_tools_are_made_once_and_revised(deploys: Deploys, store: Store) -
         "document.applied",
         "document.revised",
     ]
+
+
+async def test_a_policy_that_is_not_there_makes_nothing(deploys: Deploys, store: Store) -> None:
+    web = BasicTool(base_url="https://web.example")
+    settings = Settings(policies=["careful"])
+    wanted = replace(WANTED, tools={"web": web}, settings=settings, binds=["careful"])
+
+    with pytest.raises(Invalid) as caught:
+        await deploys.send(wanted)
+
+    assert caught.value.members == {"field": "policies[0]"}
+    assert "careful" in caught.value.detail
+    assert await store.head() == 0
+    assert await store.resolve("w", TOOLS.name, "web") is None
+
+
+async def test_a_policy_that_is_there_is_bound_and_need_not_stay(deploys: Deploys) -> None:
+    async def work(unit: Unit) -> None:
+        await apply_document(
+            unit, POLICIES, "w", "careful", lambda _: Policy(), new_id=lambda: "p1"
+        )
+
+    await deploys.commands.run(work, ME, key="careful")
+    bound = replace(WANTED, settings=Settings(policies=["careful"]), binds=["careful"])
+    kept = replace(WANTED, settings=Settings(policies=["careful", "gone"]))
+
+    assert (await deploys.send(bound)).revision == 1
+    assert (await deploys.send(kept)).revision == 2, "kept from before, whatever became of it"
+
+
+async def test_urls_are_rewritten_to_tools_that_are_there_or_will_be(deploys: Deploys) -> None:
+    url = "https://api.example"
+    web = BasicTool(base_url="https://web.example")
+    comes = replace(WANTED, tools={"web": web}, maps={url: "web"})
+    required = replace(WANTED, settings=Settings(required_tools=["later"]), maps={url: "later"})
+
+    with pytest.raises(Invalid) as unknown:
+        await deploys.send(replace(WANTED, maps={url: "later"}))
+    with pytest.raises(Invalid) as nowhere:
+        await deploys.send(replace(comes, maps={"api.example": "web"}))
+
+    assert unknown.value.members == {"field": f"tool_url_mappings.{url}"}
+    assert nowhere.value.members == {"field": "tool_url_mappings.api.example"}
+    assert (await deploys.send(comes)).tools_created == ["web"]
+    assert (await deploys.send(required)).revision == 2
 
 
 async def test_a_deleted_agent_gives_its_names_back(deploys: Deploys, store: Store) -> None:

@@ -1,5 +1,6 @@
 """Requesting a run: of what serves, or of what is being built."""
 
+from functools import partial
 from itertools import count
 
 import pytest
@@ -7,13 +8,15 @@ from msgspec.structs import replace
 
 from adapters.event_store.store import Store
 from domain.builds import BUILD, BuildEnded, ClaimBuild
+from domain.catalog import Tool
 from domain.deploying import Deploy, Deployed, delete_agent, deploy, end_build
 from domain.deployments import Settings
+from domain.documents import TOOLS, apply_document
 from domain.errors import NotFound
 from domain.execution import Base, SourceDefinition
 from domain.handling import Commands, Unit
 from domain.ports import Meta
-from domain.requesting import DeploymentFailed, NewRun, request_run
+from domain.requesting import DeploymentFailed, NewRun, ToolsMissing, request_run
 from domain.runs import RunRequested
 
 ME = Meta(actor="key:k1", workspace_id="w", command_id="c1")
@@ -135,3 +138,31 @@ async def test_a_deleted_deployment_is_not_found(commands: Commands) -> None:
 
     with pytest.raises(NotFound):
         await requested(commands)
+
+
+async def test_a_run_of_an_agent_without_its_tools_is_refused(commands: Commands) -> None:
+    """Once they are there it goes, without another deploy."""
+    settings = Settings(required_tools=["web", "mail", "no name"])
+    made = await deployed(commands, replace(INSTANT, settings=settings))
+
+    async def work(unit: Unit) -> None:
+        for name in ("web", "mail"):
+            await apply_document(
+                unit,
+                TOOLS,
+                "w",
+                name,
+                lambda _: Tool(base_url="http://t"),
+                new_id=partial(str, name),
+            )
+
+    with pytest.raises(ToolsMissing, match="web, mail, no name") as refusal:
+        await requested(commands)
+    await commands.run(work, ME, key="tools")
+    with pytest.raises(ToolsMissing, match="exist yet: no name"):
+        await requested(commands)
+    await deployed(commands, replace(INSTANT, settings=Settings(required_tools=["web"])))
+
+    assert refusal.value.members["deployment"] == made.deployment_id
+    assert refusal.value.members["tools"] == ["web", "mail", "no name"]
+    assert (await requested(commands)).revision == 2

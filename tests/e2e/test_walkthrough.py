@@ -56,7 +56,14 @@ def test_everything_that_was_made_is_listed(dev: DevServer) -> None:
 
 
 def test_the_script_of_the_published_example_prints_hello(dev: DevServer) -> None:
-    """Seed 001's `print("hello")`, through the deploy API as published."""
+    """`print("hello")` through the deploy API, word for word; what it names was made before."""
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+    tool = {"name": "stripe-api", "base_url": "https://api.stripe.com"}
+    rule = {"permission": "allow", "resource": "https://api.stripe.com/*"}
+    policy = {"name": "billing-stripe-policy", "spec": {"policies": [rule]}}
+    for path, made in (("tools", tool), ("policies", policy)):
+        answer = httpx.post(f"{dev.url}/api/{path}", json=made, headers=headers, timeout=30)
+        assert answer.status_code == 201, answer.text
     body = {
         "agent_name": "billing-agent",
         "source_files": {"agent.py": 'print("hello")'},
@@ -66,7 +73,6 @@ def test_the_script_of_the_published_example_prints_hello(dev: DevServer) -> Non
         "entry_point": "agent.py",
         "requirements": "runagents>=0.2.0\n",
     }
-    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
     answer = httpx.post(f"{dev.url}/api/deploy", json=body, headers=headers, timeout=30)
 
     assert answer.status_code == 201, answer.text

@@ -18,6 +18,8 @@ from domain.deploying import AGENT_NAMES, DEPLOYMENT_NAMES
 from domain.deployments import DEPLOYMENT
 from domain.deployments import Active as ActiveDeployment
 from domain.execution import ImageDefinition
+from domain.handling import Unit
+from domain.requesting import missing_tools, tools_missing
 from projections import agents as read_model
 
 PHASES = {"ready": "Running", "failed": "Failed"}
@@ -73,14 +75,15 @@ async def _shown(call: Call, place: Place, agent_id: str) -> dict[str, Any] | No
     agent = found.state
     if not isinstance(agent, Active):
         return None
-    phase, spec = "Pending", dict[str, Any]()
+    spec: dict[str, Any] = {}
     definition = agent.versions[agent.latest].definition if agent.versions else None
     if isinstance(definition, ImageDefinition):
         spec["image"] = definition.image
     id = await call.store.resolve(place.id, DEPLOYMENT_NAMES, agent.name)
     deployment = (await fold(call.store, DEPLOYMENT, id)).state if id else None
+    status = {"phase": "Pending", "message": ""}
     if isinstance(deployment, ActiveDeployment) and deployment.revisions:
-        phase = PHASES.get(status_of(deployment), "Pending")
+        status = await _status(call, place, deployment)
         settings = deployment.revisions[deployment.latest].settings
         spec["requiredTools"] = settings.required_tools
         spec["systemPrompt"] = settings.system_prompt
@@ -95,6 +98,16 @@ async def _shown(call: Call, place: Place, agent_id: str) -> dict[str, Any] | No
             "creationTimestamp": found.created_at,
         },
         "spec": spec,
-        "status": {"phase": phase},
+        "status": status,
         "created_at": found.created_at,
     }
+
+
+async def _status(call: Call, place: Place, deployment: ActiveDeployment) -> dict[str, str]:
+    """Return where the agent stands: one whose tools do not all exist is pending, too."""
+    phase = PHASES.get(status_of(deployment), "Pending")
+    revision = deployment.revisions[deployment.serving or deployment.latest]
+    missing = await missing_tools(Unit(call.store), place.id, revision.settings)
+    if phase == "Running" and missing:
+        return {"phase": "Pending", "message": tools_missing(missing)}
+    return {"phase": phase, "message": revision.detail}

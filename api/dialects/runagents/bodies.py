@@ -2,16 +2,17 @@
 
 from collections.abc import Sized
 from math import inf
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 from msgspec import Struct
 
 from api.bodies import decode
-from domain.catalog import AuthenticationType, ModelVendor, Scheme, Tool
+from domain.catalog import AuthenticationType, ModelVendor, Scheme
 from domain.deployments import ModelConfig
 from domain.errors import Malformed
 from domain.sources import check_name
+from domain.tools import BasicTool
 
 MAX_NAMES = 200  # tools, policies or models of one deploy
 
@@ -89,28 +90,27 @@ def invoke_body(body: bytes) -> InvokeBody:
     return decode(_invoke, body or b"{}")
 
 
-def tool_documents(tools: list[NewTool]) -> dict[str, Tool]:
-    """Return the tools by name. Raises Malformed, and Invalid for a name or URL that cannot be."""
-    documents: dict[str, Tool] = {}
-    for index, tool in enumerate(tools):
+def tools_of(tools: list[NewTool]) -> dict[str, BasicTool]:
+    """Return `tools_to_create` by name. Raises Malformed, and Invalid for a name that cannot be."""
+    check_count(tools, "tools_to_create")
+    found: dict[str, BasicTool] = {}
+    for number, tool in enumerate(tools):
         name, base_url = (tool.name or "").strip(), (tool.base_url or "").strip()
+        place = f"tools_to_create[{number}]"
         if not name or not base_url:
             raise Malformed("tool name and base_url are required")
-        place = f"tools_to_create[{index}]"
         check_name(name, field=f"{place}.name")
-        if not base_url.startswith(("http://", "https://")):
-            raise Malformed(f"{place}.base_url must begin with http:// or https://")
-        port = 443 if tool.port is None else tool.port
-        if not 0 < port < 65536:
-            raise Malformed(f"{place}.port must be 1 to 65535")
-        documents[name] = Tool(
+        if name in found:
+            raise Malformed(f"{place}.name: {name} is there twice", field=f"{place}.name")
+        check_port(tool.port, f"{place}.port")
+        found[name] = BasicTool(
             base_url=base_url,
-            description=tool.description or "",
-            auth_type=tool.auth_type or "None",
-            port=port,
-            scheme=tool.scheme or "HTTPS",
+            description=tool.description,
+            auth_type=tool.auth_type,
+            port=tool.port,
+            scheme=tool.scheme,
         )
-    return documents
+    return found
 
 
 def models_of(configs: list[LlmConfig]) -> list[ModelConfig]:
@@ -135,7 +135,38 @@ def models_of(configs: list[LlmConfig]) -> list[ModelConfig]:
     ]
 
 
+def without_nulls(body: bytes) -> bytes:
+    """Return a body without its null members: to the clients they are fields left out.
+
+    What cannot be read comes back as it is. An empty body is `{}`.
+    """
+    if not body:
+        return b"{}"
+    try:
+        return msgspec.json.encode(_without_nulls(msgspec.json.decode(body)))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return body
+
+
+# Any: JSON of any shape.
+def _without_nulls(value: Any) -> Any:
+    match value:
+        case dict():
+            fields = cast("dict[str, Any]", value)
+            return {name: _without_nulls(each) for name, each in fields.items() if each is not None}
+        case list():
+            return [_without_nulls(each) for each in cast("list[Any]", value)]
+        case _:
+            return value
+
+
 def check_count(items: Sized, field: str) -> None:
     """Raise Malformed where a deploy names too many of anything."""
     if len(items) > MAX_NAMES:
         raise Malformed(f"{field} has at most {MAX_NAMES} items", field=field)
+
+
+def check_port(port: int | None, field: str) -> None:
+    """Raise Malformed for what is no port."""
+    if port is not None and not 0 < port < 65536:
+        raise Malformed(f"{field} must be 1 to 65535", field=field)

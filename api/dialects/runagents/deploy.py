@@ -1,5 +1,6 @@
 """POST /api/deploy."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from litestar import Request, Response, post
@@ -7,22 +8,24 @@ from litestar.di import NamedDependency
 from msgspec import Struct
 from msgspec.structs import replace
 
-from api.calls import POSITION_HEADER, Call
-from api.deployments import deploy_once
+from api.calls import POSITION_HEADER, Call, Outcome
+from api.deployments import DeployMade, deploy_once
 from api.dialects.runagents.bodies import (
     DeployBody,
+    check_count,
     deploy_body,
     models_of,
-    tool_documents,
+    tools_of,
 )
-from api.dialects.runagents.namespaces import place_of
+from api.dialects.runagents.namespaces import open_place_of
 from api.sources import Source, check_environment, check_text, stored
 from api.tenancy import Place
 from domain.deploying import DEPLOYMENT_NAMES, Deploy, Deployed
 from domain.deployments import DEPLOYMENT, Active, Settings
-from domain.errors import Malformed
+from domain.errors import ArgosyError, Malformed, NameTaken, VersionConflict
 from domain.execution import BuildProfile, Definition, ImageDefinition, Mode
 from domain.handling import Unit
+from domain.ids import split_stream
 from domain.sources import check_name
 
 
@@ -44,15 +47,26 @@ class DeployAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     build_id: str = ""
 
 
+class CreationFailed(ArgosyError):
+    """Others changed the same tool, agent or build whenever this deploy tried to; nothing was made.
+
+    Send it again.
+    """
+
+    type = "creation-failed"
+    status = 500
+    title = "The deploy made nothing"
+
+
 @post("/deploy", status_code=201, opt={"needs": "write"})
 async def deploy_agent(
     request: Request[Any, Any, Any], call: NamedDependency[Call]
 ) -> Response[DeployAnswer]:
     """Deploy; the same name updates in place. 201 either way, before anything is built."""
     body = deploy_body(await request.body())
-    place = await call.open_workspace((await place_of(call, request)).slug)
+    place = await open_place_of(call, request)
     name = _checked(body, place)
-    tools = tool_documents(body.tools_to_create or [])
+    tools = tools_of(body.tools_to_create or [])
     given = _settings(body)
     definition = await _definition(body, call)
 
@@ -63,9 +77,11 @@ async def deploy_agent(
             definition=definition,
             settings=replace(await _last_settings(unit, place, name), **given),
             tools=tools,
+            binds=body.policies or (),
+            maps=body.tool_url_mappings or {},
         )
 
-    made = await deploy_once(call, place.id, name, wanted)
+    made = await _made(call, place, name, wanted)
     answer = _answer(made.facts.deployed, name, place.slug)
     return Response(answer, status_code=201, headers={POSITION_HEADER: str(made.position)})
 
@@ -113,11 +129,11 @@ async def _definition(body: DeployBody, call: Call) -> Definition:
 
 # Any: the values are those of Settings' fields, each checked or typed by the body.
 def _settings(body: DeployBody) -> dict[str, Any]:
-    """Return the settings that the body names; what it leaves out stays as it was.
-
-    Names of policies, tools and identity providers are recorded as they are. A sandbox has no
-    network, so a name that means nothing yet allows nothing.
-    """
+    """Return the settings that the body names; what it leaves out stays as it was."""
+    for field in ("required_tools", "policies", "tool_url_mappings"):
+        check_count(getattr(body, field) or (), field)
+    for number, tool in enumerate(body.required_tools or ()):
+        check_name(tool, field=f"required_tools[{number}]")
     given: dict[str, Any] = {
         "required_tools": body.required_tools,
         "tool_url_mappings": body.tool_url_mappings,
@@ -139,6 +155,19 @@ async def _last_settings(unit: Unit, place: Place, name: str) -> Settings:
     if not isinstance(deployment, Active) or not deployment.latest:
         return Settings()
     return deployment.revisions[deployment.latest].settings
+
+
+async def _made(
+    call: Call, place: Place, name: str, wanted: Callable[[Unit], Awaitable[Deploy]]
+) -> Outcome[DeployMade]:
+    """Deploy. Raises CreationFailed, in the original's words, where others were always first."""
+    try:
+        return await deploy_once(call, place.id, name, wanted)
+    except (NameTaken, VersionConflict) as refusal:
+        kind = refusal.members.get("kind")
+        kind = kind or split_stream(str(refusal.members.get("stream", "agent-")))[0]
+        which = refusal.members.get("name", name)
+        raise CreationFailed(f"failed to create {kind} {which}: {refusal.detail}") from None
 
 
 def _answer(made: Deployed, name: str, namespace: str) -> DeployAnswer:

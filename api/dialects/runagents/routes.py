@@ -13,14 +13,44 @@ from litestar.di import Provide
 
 from api.auth import Authentication
 from api.calls import provide_call
-from api.dialects.runagents.agents import delete_agent, list_agents, show_agent
-from api.dialects.runagents.deploy import deploy_agent
-from api.dialects.runagents.invoke import invoke_agent
-from api.dialects.runagents.runs import list_events, list_runs, show_run
+from api.dialects.runagents import (
+    agents,
+    deploy,
+    invoke,
+    model_providers,
+    policies,
+    runs,
+    starter_kit,
+    tools,
+)
 from api.problems import Problem
 
 # What is below these answers errors in the dialect's envelope, what nobody serves included.
 PREFIXES = ("/api", "/runs", "/governance", "/ingestion")
+
+
+API = (
+    deploy.deploy_agent,
+    starter_kit.seed,
+    agents.list_agents,
+    agents.show_agent,
+    agents.delete_agent,
+    invoke.invoke_agent,
+    tools.list_tools,
+    tools.apply_tool,
+    tools.show_tool,
+    tools.delete_tool,
+    policies.list_policies,
+    policies.apply_policy,
+    policies.show_policy,
+    policies.replace_policy,
+    policies.delete_policy,
+    model_providers.list_model_providers,
+    model_providers.apply_model_provider,
+    model_providers.show_model_provider,
+    model_providers.delete_model_provider,
+)
+RUNS = (runs.list_runs, runs.show_run, runs.list_events)
 
 
 def routers() -> list[Router]:
@@ -33,18 +63,21 @@ def routers() -> list[Router]:
             dependencies={"call": Provide(provide_call)},
             include_in_schema=False,
         )
-        for path, handlers in (
-            ("/api", [deploy_agent, list_agents, show_agent, delete_agent, invoke_agent]),
-            ("/runs", [list_runs, show_run, list_events]),
-        )
+        for path, handlers in (("/api", list(API)), ("/runs", list(RUNS)))
     ]
 
 
 def envelope(problem: Problem) -> Response[Any]:
-    """Return `{"error": "<text>"}`. What is well formed but nonsense is a 400 here, too."""
+    """Return `{"error": "<text>"}`, and in the text the field that is wrong.
+
+    What is well formed but nonsense is a 400 here, too.
+    """
     status = 400 if problem.status == 422 else problem.status
+    field, text = str(problem.members.get("field", "")), problem.detail
+    if field not in text:
+        text = f"{field}: {text}"
     return Response(
-        msgspec.json.encode({"error": problem.detail}),
+        msgspec.json.encode({"error": text}),
         status_code=status,
         media_type=MediaType.JSON,
         headers=dict(problem.headers),
