@@ -4,14 +4,28 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 from argosy.config import DEFAULT_WORKSPACE, find_server
 from argosy.errors import UnreadableSource
 from argosy.following import Lost
-from argosy.models import Deployed, Deployment, LiveEvent, Replay, Run, Who
+from argosy.models import (
+    Deployed,
+    Deployment,
+    LiveEvent,
+    ModelProvider,
+    Page,
+    Policy,
+    Replay,
+    Run,
+    StarterKit,
+    Tool,
+    Who,
+)
 from argosy.resources.agents import Agents
 from argosy.resources.builds import Builds
 from argosy.resources.deployments import Deployments
+from argosy.resources.documents import Documents
 from argosy.resources.keys import Keys
 from argosy.resources.log import Log
 from argosy.resources.runs import Runs
@@ -47,6 +61,12 @@ class Argosy:
         self.deployments = Deployments(self._transport, self.workspace)
         self.builds = Builds(self._transport, self.workspace)
         self.runs = Runs(self._transport, self.workspace)
+        here = self._transport, self.workspace
+        self.tools = Documents(*here, "tools", Tool, Page[Tool])
+        self.policies = Documents(*here, "policies", Policy, Page[Policy])
+        self.model_providers = Documents(
+            *here, "model-providers", ModelProvider, Page[ModelProvider]
+        )
         self.workspaces = Workspaces(self._transport)
         self.keys = Keys(self._transport)
         self.events = Log(self._transport)
@@ -72,6 +92,11 @@ class Argosy:
     def whoami(self) -> Who:
         """Return what the server knows of the key."""
         return self._transport.get("/v1/whoami", Who)
+
+    def seed_starter_kit(self) -> StarterKit:
+        """Make a tool, a model provider and a policy to begin with, as far as they are missing."""
+        path = f"/v1/workspaces/{quote(self.workspace)}/starter-kit"
+        return self._transport.post(path, StarterKit, {})
 
     def deploy(
         self,

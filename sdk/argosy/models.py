@@ -129,6 +129,73 @@ class Deployed(Struct, frozen=True, kw_only=True):
     endpoint: str = ""
 
 
+class Tool(Struct, frozen=True, kw_only=True):
+    """A tool. address: what is called. lacks: what it still needs, as a sentence.
+
+    Of its credential only whether it has one can be read.
+    """
+
+    id: str
+    name: str
+    workspace_id: str
+    revision: int
+    base_url: str
+    address: str = ""
+    description: str = ""
+    auth_type: str = "None"
+    port: int = 0
+    api_key: dict[str, Any] | None = None
+    oauth2: dict[str, Any] | None = None
+    has_credential: bool = False
+    capabilities: list[dict[str, Any]] = []
+    risk_tags: list[str] = []
+    topology: str = ""
+    access_mode: str = ""
+    lacks: str = ""
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class Policy(Struct, frozen=True, kw_only=True):
+    """A policy. used_by: the agents whose newest revision is bound to it."""
+
+    id: str
+    name: str
+    workspace_id: str
+    revision: int
+    rules: list[dict[str, Any]] = []
+    approvals: list[dict[str, Any]] = []
+    used_by: list[str] = []
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class ModelProvider(Struct, frozen=True, kw_only=True):
+    """A model provider. Of its key only whether it has one can be read."""
+
+    id: str
+    name: str
+    workspace_id: str
+    revision: int
+    vendor: str
+    models: list[str] = []
+    endpoint: str = ""
+    has_credential: bool = False
+    requests_per_minute: int = 0
+    lacks: str = ""
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class StarterKit(Struct, frozen=True, kw_only=True):
+    """The names in the starter kit; `created` are those that were not there before."""
+
+    tool: str
+    model_provider: str
+    policy: str
+    created: list[str] = []
+
+
 class Build(Struct, frozen=True, kw_only=True):
     """A build. A failed one says where (`step`), what (`detail`) and what to do (`hint`)."""
 

@@ -67,6 +67,10 @@ class Transport:
         sent = {name: value for name, value in body.items() if value is not None}
         return _decoded(self._send("POST", path, body=msgspec.json.encode(sent)), kind)
 
+    def put(self, path: str, kind: type[T], body: Mapping[str, Any]) -> T:
+        """Declare what is at `path`, whole. Raises as `get`."""
+        return _decoded(self._send("PUT", path, body=msgspec.json.encode(body)), kind)
+
     def delete(self, path: str) -> None:
         """Delete what is at `path`. Raises as `get`."""
         self._send("DELETE", path)
@@ -96,9 +100,10 @@ class Transport:
         body: bytes | None = None,
     ) -> httpx.Response:
         headers: dict[str, str] = {}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         if method == "POST":
             headers["Idempotency-Key"] = str(uuid.uuid4())
-            headers["Content-Type"] = "application/json"
         deadline = time.monotonic() + self._retry_seconds
         given = _query(query)
         for attempt in range(MOST_TRIES):

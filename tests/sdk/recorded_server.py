@@ -112,7 +112,7 @@ def recorded_server() -> Generator[RecordedServer]:
             )
             _play(self, playing.take(asked), playing.over)
 
-        do_GET = do_POST = do_DELETE = _handle  # noqa: N815 - the names are http.server's
+        do_GET = do_POST = do_PUT = do_DELETE = _handle  # noqa: N815 - the names are http.server's
 
         def log_message(self, format: str, *args: Any) -> None:
             """Say nothing."""

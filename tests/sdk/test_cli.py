@@ -33,10 +33,13 @@ def test_runs_are_a_table(server: RecordedServer, argosy: Cli) -> None:
     assert server.asked[0].path.endswith("?status=failed&limit=2")
 
 
-@pytest.mark.parametrize("noun", ["run", "agent", "deployment", "build"])
+@pytest.mark.parametrize(
+    "noun", ["run", "agent", "deployment", "build", "tool", "policy", "model-provider"]
+)
 def test_a_list_is_json_for_programs(server: RecordedServer, argosy: Cli, noun: str) -> None:
     page: dict[str, Any] = {"items": [], "next_cursor": None, "position": 3}
-    server.answer("GET", f"{W}/{noun}s", Answer(body=page))
+    plural = "policies" if noun == "policy" else f"{noun}s"
+    server.answer("GET", f"{W}/{plural}", Answer(body=page))
 
     assert json.loads(argosy(noun, "list", "--json").out) == page
     assert argosy(noun, "list").out.startswith("No ")

@@ -27,7 +27,9 @@ CODES = {
     DETACHED: "Ctrl-C: what was watched goes on",
 }
 
-_MISSING = re.compile(r"There is no (agent|build|deployment|run|workspace)\b")
+_MISSING = re.compile(
+    r"There is no (agent|build|deployment|model provider|policy|run|tool|workspace)\b"
+)
 
 ENDINGS = {"completed": COMPLETED, "failed": FAILED, "cancelled": CANCELLED}
 
@@ -80,7 +82,7 @@ def explain(error: errors.ArgosyError) -> str:
         case errors.Forbidden():
             parts.append("Use a key with another role: `argosy key create` makes one.")
         case errors.NotFound() if missing := _MISSING.match(error.detail):
-            noun = missing[1]
+            noun = missing[1].replace(" ", "-")
             use = "; `argosy workspace use` chooses one" if noun == "workspace" else ""
             parts.append(f"`argosy {noun} list` shows which there are{use}.")
         case errors.Conflict(type="deployment-failed"):
