@@ -42,7 +42,10 @@ class RunFile(Struct, frozen=True, kw_only=True):
 
 
 class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a run used. Tokens are as reported; the rest is measured by the sandbox's driver."""
+    """What a run used, as measured by the sandbox's driver.
+
+    Tokens are the gateway's figures if models were called through it, and else the agent's own.
+    """
 
     seconds: float = 0.0
     cpu_seconds: float = 0.0

@@ -21,6 +21,7 @@ from adapters.wiring import Services, open_services
 from domain.errors import ArgosyError
 from workers import jobs
 from workers.dispatcher import run_dispatcher
+from workers.doors import open_doors
 from workers.host import RunHost
 from workers.reaper import run_reaper
 from workers.rq_builds import work_builds
@@ -69,7 +70,9 @@ def host_with(paths: Paths) -> Loop:
 
     async def run(services: Services, stop: asyncio.Event) -> None:
         workshop = open_workshop(services, paths)
-        await RunHost(services, workshop, cgroups=detect(services.settings.cgroups)).run(stop)
+        cgroups = detect(services.settings.cgroups)
+        async with open_doors(services) as doors:
+            await RunHost(services, workshop, doors, cgroups=cgroups).run(stop)
 
     return run
 

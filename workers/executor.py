@@ -27,11 +27,12 @@ from domain.runs import (
     Usage,
 )
 from workers.claims import Claim
+from workers.doors import Doors
 from workers.harnesses.harness import MAX_OUTPUT_BYTES, Result
 from workers.histories import History, read_history
 from workers.outcomes import Ending, collect_files, cut, judge
 from workers.plans import CannotRun, Plan, Workshop, plan_run
-from workers.pumps import Cancel, Pump
+from workers.pumps import Cancel, Halt, Pump
 from workers.sandboxes.driver import Exit, Sandbox, SandboxUnsupported
 from workers.transcripts import Transcript
 
@@ -52,6 +53,7 @@ class Execution:
         services: Services,
         workshop: Workshop,
         claim: Claim[RunRequested],
+        doors: Doors,
         *,
         cancel: Cancel,
         settle: Callable[[], None],
@@ -59,6 +61,7 @@ class Execution:
         self._services = services
         self._workshop = workshop
         self._claim = claim
+        self._doors = doors
         self._cancel = cancel
         self._settle = settle
         self._stages: dict[str, float] = {}
@@ -94,9 +97,12 @@ class Execution:
 
     async def _perform(self, plan: Plan, transcript: Transcript) -> RunEnded:
         try:
-            async with self._workshop.driver.open(plan.spec) as sandbox:
-                self._reach("sandbox")
-                return await self._perform_in(sandbox, plan, transcript)
+            async with self._doors.open(self._claim, plan.settings, transcript) as door:
+                spec = replace(plan.spec, gateway=str(door.directory))
+                async with self._workshop.driver.open(spec) as sandbox:
+                    self._reach("sandbox")
+                    end = await self._perform_in(sandbox, plan, transcript, door.halt)
+            return replace(end, usage=door.usage(end.usage))
         except SandboxUnsupported as refusal:
             detail = refusal.detail
             return self._ended(Ending(how="failed", reason="sandbox_unavailable", detail=detail))
@@ -104,7 +110,9 @@ class Execution:
             detail = refusal.detail
             return self._ended(Ending(how="failed", reason="harness_error", detail=detail))
 
-    async def _perform_in(self, sandbox: Sandbox, plan: Plan, transcript: Transcript) -> RunEnded:
+    async def _perform_in(
+        self, sandbox: Sandbox, plan: Plan, transcript: Transcript, halt: Halt
+    ) -> RunEnded:
         reader = plan.harness.reader(plan.task)
         pump = Pump(sandbox, reader, transcript, plan.limits)
         began = time.monotonic()
@@ -113,16 +121,24 @@ class Execution:
             self._reach("started")
             await self._say_started(sandbox)
 
-        end, verdict = await pump.run(plan.launch, self._cancel, say_started)
+        end, verdict = await pump.run(plan.launch, self._cancel, say_started, halt)
         seconds = time.monotonic() - began
         entries, result = reader.finish(code=end.code, signal=end.signal)
         if verdict != "output_limit":
             transcript.add(entries)
-        ending = judge(verdict, end, result, plan.limits, cancelled=self._cancel.detail)
+        ending = judge(
+            verdict,
+            end,
+            result,
+            plan.limits,
+            cancelled=self._cancel.detail,
+            halted=(halt.reason, halt.detail),
+        )
         ended = self._ended(ending, end, result, seconds)
         files, left_out = await self._collect(sandbox, plan)
         if not result.output_complete:
             left_out.append(f"The answer was cut: {MAX_OUTPUT_BYTES // 1024} KiB of it are kept.")
+        left_out += [f"The variable {name} was too large to be passed." for name in plan.left_out]
         transcript.add([LogWritten(stream="system", line=line) for line in left_out])
         return replace(ended, files=files, output_digest=await self._keep_output(result))
 

@@ -17,6 +17,7 @@ from domain.errors import ArgosyError, Conflict, NotFound, Unavailable
 from domain.ids import split_stream
 from domain.runs import RunCancelRequested, RunRequested
 from workers.claims import Claim, claim_run
+from workers.doors import Doors, gateway_scratch
 from workers.envelopes import new_owner
 from workers.executor import Execution, results_scratch, surely
 from workers.heartbeats import Heartbeats
@@ -48,12 +49,18 @@ class RunHost:
     """Runs runs. `owner` is what its leases and events call it."""
 
     def __init__(
-        self, services: Services, workshop: Workshop, *, cgroups: Cgroups | None = None
+        self,
+        services: Services,
+        workshop: Workshop,
+        doors: Doors,
+        *,
+        cgroups: Cgroups | None = None,
     ) -> None:
         self.owner = new_owner("host")
         self._services = services
         self._workshop = workshop
         self._cgroups = cgroups
+        self._doors = doors
         self._loop = asyncio.get_running_loop()
         self._runs: dict[str, Hosted] = {}
         self._stopping = False
@@ -141,6 +148,7 @@ class RunHost:
             self._services,
             self._workshop,
             claim,
+            self._doors,
             cancel=hosted.cancel,
             settle=lambda: self._heartbeats.settle(stream),
         )
@@ -211,7 +219,9 @@ class RunHost:
 
     async def _sweep_orphans(self) -> None:
         swept = await self._services.blobs.sweep() + await self._workshop.layers.sweep()
-        swept += await asyncio.to_thread(sweep_scratch, results_scratch(self._services.settings))
+        settings = self._services.settings
+        for folder in (results_scratch(settings), gateway_scratch(settings)):
+            swept += await asyncio.to_thread(sweep_scratch, folder)
         if swept:
             log.info("scratch.swept", left_by_dead_workers=swept)
         while True:

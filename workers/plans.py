@@ -1,6 +1,7 @@
 """From a claimed run to what is started for it: its revision, its layers, its program."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
@@ -8,6 +9,7 @@ from adapters.wiring import Services
 from domain import agents, builds, deployments
 from domain.agents import AGENT
 from domain.builds import BUILD
+from domain.catalog import Tool
 from domain.deployments import DEPLOYMENT
 from domain.errors import NotFound
 from domain.execution import ConfigurationDefinition, ImageDefinition, SourceDefinition
@@ -15,6 +17,8 @@ from domain.ids import stream_name
 from domain.limits import Limits
 from domain.runs import Reason, RunRequested
 from workers.claims import Claim
+from workers.gateway.documents import StoredDocuments
+from workers.gateway.environment import agent_environment
 from workers.harnesses.harness import Harness, Launch, Task
 from workers.harnesses.harnesses import find_harness
 from workers.layers import LayerCache
@@ -38,14 +42,24 @@ class Workshop(Struct, frozen=True, kw_only=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """One run, ready to be opened and started. `source`: digests of the source's files."""
+    """One run, ready to be opened and started.
+
+    source: digests of the source's files.
+    left_out: names of variables that are too large to be passed.
+    """
 
     task: Task
     harness: Harness
     launch: Launch
     spec: Spec
-    limits: Limits
+    settings: deployments.Settings
     source: Mapping[str, str]
+    left_out: Sequence[str]
+
+    @property
+    def limits(self) -> Limits:
+        """What the run may use."""
+        return self.settings.limits
 
 
 class CannotRun(Struct, frozen=True, kw_only=True):
@@ -85,6 +99,8 @@ async def plan_run(
             detail=f"A part of the agent is missing from the blob store: {missing.detail}",
         )
     settings = revision.settings
+    tools = await _tools(services, request, settings)
+    environment, left_out = agent_environment(settings, tools)
     task = Task(
         run_id=request.run_id,
         agent_name=request.agent_name,
@@ -96,7 +112,7 @@ async def plan_run(
         attempt=claim.attempt,
         entry_point=entry_point,
         system_prompt=settings.system_prompt,
-        environment=settings.environment,
+        environment=environment,
         python=workshop.base.python,
         source_target=SOURCE,
         runtime_target=RUNTIME,
@@ -108,8 +124,9 @@ async def plan_run(
         harness=harness,
         launch=launch,
         spec=_spec(workshop, mounts, launch, settings.limits),
-        limits=settings.limits,
+        settings=settings,
         source=files,
+        left_out=left_out,
     )
 
 
@@ -145,6 +162,15 @@ async def _version(services: Services, request: RunRequested, number: int) -> ag
             return last.versions[number]
         case agents.Absent():
             raise NotFound(f"There is no agent {request.agent_id}.")
+
+
+async def _tools(
+    services: Services, request: RunRequested, settings: deployments.Settings
+) -> dict[str, Tool]:
+    documents = StoredDocuments(services.store, request.workspace_id)
+    names = settings.required_tools
+    found = await asyncio.gather(*(documents.tool(name) for name in names))
+    return {name: tool for name, tool in zip(names, found, strict=True) if tool is not None}
 
 
 async def _mounts(

@@ -16,6 +16,7 @@ from domain.runs import RunClaimed, RunEnded, RunStarted
 from tests.workers.conftest import NOWHERE
 from tests.workers.worlds import LIMITS, World, make_settings, open_world, workshop
 from workers.claims import claim_run
+from workers.doors import Doors, open_doors
 from workers.executor import Execution
 from workers.plans import Workshop
 from workers.pumps import Cancel
@@ -24,8 +25,9 @@ from workers.pumps import Cancel
 class Bench:
     """Runs agents one at a time, as the run host would."""
 
-    def __init__(self, world: World, workshop: Workshop) -> None:
+    def __init__(self, world: World, workshop: Workshop, doors: Doors) -> None:
         self.world = world
+        self.doors = doors
         self.workshop = workshop
         self.cancel = Cancel()
         self.settled = 0
@@ -35,7 +37,12 @@ class Bench:
         claim = await claim_run(self.world.services, run_id, "bench")
         assert claim is not None
         return Execution(
-            self.world.services, self.workshop, claim, cancel=self.cancel, settle=self._settle
+            self.world.services,
+            self.workshop,
+            claim,
+            self.doors,
+            cancel=self.cancel,
+            settle=self._settle,
         )
 
     async def run(
@@ -63,8 +70,8 @@ class Bench:
 async def bench() -> AsyncIterator[Bench]:
     """A bench with real sandboxes and a real log."""
     with make_settings(NOWHERE) as settings:
-        async with open_world(settings) as world:
-            yield Bench(world, workshop(world.services))
+        async with open_world(settings) as world, open_doors(world.services) as doors:
+            yield Bench(world, workshop(world.services), doors)
 
 
 def said(history: list[Any]) -> str:

@@ -32,6 +32,7 @@ from domain.sources import find_entry_point
 from tests.conftest import require
 from tests.stores import MASTER_KEY
 from workers.dispatcher import run_dispatcher
+from workers.doors import open_doors
 from workers.host import RunHost
 from workers.plans import Workshop
 from workers.reaper import run_reaper
@@ -187,9 +188,10 @@ async def tending(world: World) -> AsyncGenerator[None]:
 @asynccontextmanager
 async def hosting(world: World) -> AsyncGenerator[None]:
     """As `tending`, with a run host in this process."""
-    host = RunHost(world.services, workshop(world.services))
-    async with tending(world), _running(host.run):
-        yield
+    async with open_doors(world.services) as doors:
+        host = RunHost(world.services, workshop(world.services), doors)
+        async with tending(world), _running(host.run):
+            yield
 
 
 @asynccontextmanager
