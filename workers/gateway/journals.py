@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 
 from domain.entries import ModelCalled, RunEntry
+from domain.errors import Conflict
 from workers.gateway.session import Journal
 
 
 class RunJournal:
     """See `session.Journal`. Counts the tokens of model calls.
 
-    What comes after `close` is dropped: the run has ended, and its transcript is sealed.
+    After `close` the run has ended and its transcript is sealed: what comes then is dropped, and
+    what has to be stored first is refused.
     """
 
     def __init__(self, transcript: Journal) -> None:
@@ -26,10 +28,11 @@ class RunJournal:
             self._transcript.add(entries)
 
     async def store(self, entries: Sequence[RunEntry]) -> None:
-        """See `session.Journal`."""
-        if not self._is_closed:
-            self._count(entries)
-            await self._transcript.store(entries)
+        """See `session.Journal`. Raises Conflict after the run's end."""
+        if self._is_closed:
+            raise Conflict("The run has ended.")
+        self._count(entries)
+        await self._transcript.store(entries)
 
     def close(self) -> None:
         """Take nothing more."""

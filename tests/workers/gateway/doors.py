@@ -22,6 +22,7 @@ from tests.workers.gateway.services import Answering, Service, serving
 from tests.workers.gateways import short_directory
 from tests.workers.worlds import WORKSPACE, World
 from workers.claims import claim_run
+from workers.gateway.journals import RunJournal
 from workers.gateway.oauth import Tokens
 from workers.gateway.server import SOCKET, Gateway
 from workers.gateway.session import Session
@@ -57,12 +58,17 @@ class Door:
         self, world: World, session: Session, stream: str, socket: Path, ends: Ends
     ) -> None:
         self._world = world
-        self._stream = stream
+        self.stream = stream
         self.session = session
         self.socket = socket
         self.ends = ends
         transport = httpx.AsyncHTTPTransport(uds=str(socket))
         self.agent = httpx.AsyncClient(transport=transport, base_url="http://gateway/tools")
+
+    @property
+    def journal(self) -> RunJournal:
+        """What the gateway writes into."""
+        return cast("RunJournal", self.session.journal)
 
     @property
     def shelf(self) -> Shelf:
@@ -71,8 +77,12 @@ class Door:
 
     async def entries(self) -> list[Any]:
         """Return the run's entries, all of them stored."""
-        await cast("Transcript", self.session.journal).flush()
-        history = await self._world.services.store.read(self._stream, limit=100_000)
+        await self.journal.store([])
+        return await self.stored()
+
+    async def stored(self) -> list[Any]:
+        """Return those that are stored by now."""
+        history = await self._world.services.store.read(self.stream, limit=100_000)
         return [each.event for each in history if each.position is None]
 
     async def requested(self) -> ToolRequested:
@@ -87,7 +97,7 @@ class Door:
 
     async def canaries(self, secret: str) -> list[bytes]:
         """Return what of the run's stream holds a secret."""
-        history = await self._world.services.store.read(self._stream, limit=100_000)
+        history = await self._world.services.store.read(self.stream, limit=100_000)
         return [each.data for each in history if secret.encode() in each.data]
 
 
@@ -135,7 +145,7 @@ async def open_door(
                 limits=limits or Limits(),
             ),
             documents=Shelf(dict(tools), dict(policies)),
-            journal=transcript,
+            journal=RunJournal(transcript),
             vault=vault or world.services.vault,
             outbound=outbound,
             end_run=lambda reason, detail: ends.append((reason, detail)),
