@@ -17,6 +17,7 @@ from msgspec import Struct
 from domain.catalog import ModelProvider
 from domain.deployments import Settings
 from domain.errors import NotFound, Unavailable
+from domain.model_providers import lacking_key
 from workers.gateway.exchange import HOP_BY_HOP
 from workers.gateway.session import Session
 from workers.gateway.vendors import Format
@@ -116,7 +117,7 @@ async def key_of(session: Session, chosen: Chosen) -> str:
     """Return the provider's key, empty where it may do without. Raises Unavailable."""
     provider = chosen.provider
     if not provider.credential:
-        if not provider.endpoint:
+        if lacking_key(provider, has_credential=False):
             raise Unavailable(f'The key of model provider "{chosen.name}" is missing; store one.')
         return ""
     try:

@@ -163,6 +163,7 @@ async def test_what_is_no_request_is_refused() -> None:
     [
         ({"credential": "lost"}, "is not in the vault"),
         ({"credential": "", "endpoint": ""}, "is missing"),
+        ({"credential": "", "endpoint": "https://api.openai.com/v1"}, "is missing"),
     ],
 )
 async def test_a_missing_key_is_said_by_the_providers_name(
