@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from adapters.event_store.migrate import REVISION
 from tests.e2e.servers import ARGOSY, ROOT, DevServer, Finished, free_port
 
 
@@ -35,7 +36,7 @@ def test_a_running_server_is_well(dev: DevServer) -> None:
     assert found["server"]["detail"] == f"{dev.url} is ready"
     assert "admin" in found["key"]["detail"]
     assert {found[check]["status"] for check in ("sandbox", "data", "blobs", "redis")} == {"ok"}
-    assert "schema 0001" in found["database"]["detail"]
+    assert f"schema {REVISION}" in found["database"]["detail"]
 
 
 def test_a_person_reads_a_line_for_each_finding(dev: DevServer) -> None:

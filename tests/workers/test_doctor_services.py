@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from adapters.event_store.asyncpg_types import connect
-from adapters.event_store.migrate import VERSION_TABLE, migrate
+from adapters.event_store.migrate import REVISION, VERSION_TABLE, migrate
 from adapters.settings import Settings
 from tests.postgres import Server, start_server
 from tests.redis_server import RedisServer
@@ -137,7 +137,7 @@ def test_a_sqlite_log(log: Path) -> None:
 
     assert statuses(before, "database") == statuses(after, "database") == ["ok"]
     assert "will be made" in before[0].detail
-    assert "schema 0001" in after[0].detail
+    assert f"schema {REVISION}" in after[0].detail
 
 
 async def test_a_log_of_a_newer_release(log: Path) -> None:

@@ -37,9 +37,13 @@ def ask(path="/healthz", data=None):
 
 
 class Stand:
-    """Runs agents in sandboxes with a gateway. `handlers`, by path, come before the usual ones."""
+    """Runs agents in sandboxes with a gateway. `handlers`, by path, come before the usual ones.
+
+    mark: what the environment of everything that is run here holds, and of nothing else.
+    """
 
     def __init__(self, folder: Path) -> None:
+        self.mark = f"run-of-{folder.name}"
         self.handlers: dict[str, Handler] = {}
         self.base = find_base()
         self._driver = the_driver()
@@ -56,7 +60,7 @@ class Stand:
         gateway.mkdir()
         (source / "agent.py").write_text(CALL + textwrap.dedent(code))
         task = Task(
-            run_id="run-1",
+            run_id=self.mark,
             message="hi",
             entry_point="agent.py",
             python=self.base.python,
@@ -373,18 +377,25 @@ async def test_a_program_that_is_no_python_is_launched_with_it(stand: Stand) -> 
 
 
 async def test_a_run_leaves_nothing_of_it_behind(stand: Stand) -> None:
-    await stand.run("ask()")
-    before = _forwarders()
-    await stand.run("print(ask())")
+    alive: list[int] = []
 
-    assert _forwarders() == before == []
+    async def look(session: Session, exchange: Exchange) -> None:
+        del session
+        alive.extend(_marked(stand.mark))
+        await exchange.respond_json(200, {})
+
+    stand.handlers["/look"] = look
+    await stand.run("print(ask('/look'))")
+
+    assert len(alive) >= 2  # the agent, and the forwarder beside it
+    assert _marked(stand.mark) == []
 
 
-def _forwarders() -> list[str]:
-    found: list[str] = []
-    for process in Path("/proc").glob("[0-9]*/cmdline"):
+def _marked(mark: str) -> list[int]:
+    """Return the processes of this machine whose environment has a mark."""
+    found: list[int] = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
         with suppress(OSError):
-            line = process.read_bytes().decode(errors="replace")
-            if "argosy._runner" in line and "/opt/argosy" in line:
-                found.append(line)
+            if mark.encode() in environment.read_bytes():
+                found.append(int(environment.parent.name))
     return found

@@ -7,6 +7,7 @@ import time
 
 import psutil
 import pytest
+from msgspec.structs import replace
 
 from adapters.job_queue import open_rq_queue
 from adapters.settings import Settings
@@ -54,9 +55,11 @@ def sandboxes_of(pid: int) -> list[str]:
 
 
 async def test_runs_of_several_hosts_all_end_well(world: World, settings: Settings) -> None:
-    await world.deploy()
-    async with tending(world), processes(settings, "host", "host"):
-        runs = [await world.request(f"{n}") for n in range(30)]
+    """Neither has slots for half of them, so that the one that is there first cannot take all."""
+    await world.deploy(SOME_SECONDS)
+    slots = replace(settings, run_slots=4)
+    async with tending(world), processes(slots, "host", "host"):
+        runs = [await world.request(f"{n}") for n in range(12)]
 
         assert await outcomes(world, runs) == {"completed"}
 
