@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 CHANNEL_VARIABLE = "ARGOSY_CHANNEL_FD"
+REWRITES_VARIABLE = "TOOL_URL_REWRITES_JSON"
 GATEWAY_VARIABLE = "ARGOSY_GATEWAY_PORT"
 
 _HERE = os.path.dirname(__file__)
@@ -98,6 +99,7 @@ def _run(task: "dict[str, str]", root: str, path: str, source: bytes) -> None:
     _offer_request(task)
     _offer_site()
     _put_on_path(root, os.path.dirname(path), task, is_module=is_module)
+    _offer_rewrites()
     if is_module:
         _run_module(task, path, source)
         return
@@ -261,6 +263,15 @@ def _offer_site() -> None:
 
         for name in ("exit", "quit"):
             setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
+
+
+def _offer_rewrites() -> None:
+    """Send the URLs that the deployment maps to tools there."""
+    mapped = os.environ.get(REWRITES_VARIABLE, "{}")
+    if mapped != "{}":
+        from argosy import _rewrites
+
+        _rewrites.install(mapped)
 
 
 def _put_on_path(root: str, folder: str, task: "dict[str, str]", *, is_module: bool) -> None:

@@ -38,6 +38,24 @@ def handler(request):
 """
 
 
+WRITTEN_DOWN = """
+import json, urllib.request
+import requests
+
+URL = "https://echo.example.invalid"
+
+def handler(request):
+    data = json.dumps({"message": request["message"]}).encode()
+    call = urllib.request.Request(
+        f"{URL}/echo", data=data, headers={"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(call, timeout=20) as answer:
+        first = json.load(answer)["reply"]
+    second = requests.post(f"{URL}/echo", json={"message": "again"}, timeout=20).json()["reply"]
+    return f"{first}|{second}"
+"""
+
+
 def package(name: str) -> dict[str, str]:
     """Return the text files of an installed package, by their path below site-packages."""
     spec = importlib.util.find_spec(name)
@@ -81,3 +99,21 @@ def test_the_package_of_runagents_needs_no_change(dev: DevServer) -> None:
 
     assert run["output"].startswith("/work/runagents/__init__.py: ")
     assert "well met" in run["output"]
+
+
+def test_urls_that_are_written_down_lead_to_the_tools_they_are_mapped_to(dev: DevServer) -> None:
+    """Contract 6.4, with the two libraries that it names."""
+    deploy(
+        dev,
+        {
+            "agent_name": "written-down",
+            "source_files": {"agent.py": WRITTEN_DOWN, "requirements.txt": "requests\n"},
+            "required_tools": ["echo-tool"],
+            "tool_url_mappings": {"https://echo.example.invalid": "echo-tool"},
+            "policies": ["echo-read-policy"],
+        },
+    )
+
+    run = dev.argosy("invoke", "written-down", "-m", "mapped", "--json", timeout=110).json
+
+    assert run["output"] == "mapped|again"

@@ -379,8 +379,7 @@ async def test_a_program_that_is_no_python_is_launched_with_it(stand: Stand) -> 
 async def test_a_run_leaves_nothing_of_it_behind(stand: Stand) -> None:
     alive: list[int] = []
 
-    async def look(session: Session, exchange: Exchange) -> None:
-        del session
+    async def look(_: Session, exchange: Exchange) -> None:
         alive.extend(_marked(stand.mark))
         await exchange.respond_json(200, {})
 

@@ -25,6 +25,7 @@ _MODULES = (
     "_forwarder",
     "_http",
     "_loop",
+    "_rewrites",
     "_runagents",
     "_runner",
     "_tools",
