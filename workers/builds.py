@@ -35,9 +35,12 @@ log = structlog.stdlib.get_logger(__name__)
 
 async def build(settings: Settings, paths: Paths, stream: str) -> None:
     """Do a build if it is still to be done. SIGTERM hands it back; raises only for a bug."""
-    async with open_services(settings, name="build") as services:
-        tools = open_tools(services, paths)
-        await build_with(services, tools, stream)
+    try:
+        async with open_services(settings, name="build") as services:
+            tools = open_tools(services, paths)
+            await build_with(services, tools, stream)
+    except Unavailable as error:  # it was not claimed: the reaper tells of it again
+        log.warning("build.put_off", stream=stream, error=error.detail)
 
 
 async def build_with(services: Services, tools: BuildTools, stream: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from adapters.settings import Settings
 from domain.agents import AGENT
@@ -14,10 +15,13 @@ from domain.builds import BuildClaimed, BuildEnded, BuildPlanned, BuildRetried
 from domain.deployments import DEPLOYMENT, Active
 from domain.entries import BuildLogged
 from domain.handling import Unit
+from domain.ids import new_id
 from domain.merkle import Frontier, entry_leaf
 from tests.redis_server import RedisServer, empty
 from tests.workers.builds import make_wheel
 from tests.workers.worlds import World, eventually, hosting, processes, tending, workshop
+from workers.builds import build
+from workers.sandboxes.namespaces import Paths
 
 USES_GREETING = {
     "agent.py": "import greeting\nprint(greeting.VERSION)\n",
@@ -158,6 +162,16 @@ async def test_a_build_goes_on_when_redis_loses_everything(
         )
         (end,) = await world.until_all(f"build-{second.build_id}", BuildEnded, 1)
     assert (end.how, end.attempt) == ("succeeded", 1)
+
+
+async def test_a_build_is_left_for_later_while_the_log_is_away(settings: Settings) -> None:
+    """It ends in order: to RQ, which would tell of a bug, nothing went wrong."""
+    away = replace(settings, database="sqlite:////dev/null/log.db")
+
+    with capture_logs() as said:
+        await build(away, Paths(), f"build-{new_id()}")
+
+    assert [each["event"] for each in said if each["log_level"] == "warning"] == ["build.put_off"]
 
 
 async def test_a_hint_that_comes_twice_builds_once(world: World, wheels: Settings) -> None:
