@@ -18,6 +18,7 @@ from tests.chaos.checks import judge
 from tests.chaos.evidence import Evidence
 from tests.chaos.judging import Verdict, table
 from tests.chaos.running import Options, run, usual_database
+from tests.chaos.unguarded import GUARDS
 
 
 def main() -> int:
@@ -30,7 +31,13 @@ def main() -> int:
     def say(line: str) -> None:
         sys.stderr.write(f"{time.monotonic() - began:7.1f} s  {line}\n")
 
-    options = Options(kills=given.kills, seed=seed, database=given.database, keep=given.keep)
+    options = Options(
+        kills=given.kills,
+        seed=seed,
+        database=given.database,
+        keep=given.keep,
+        without=given.without,
+    )
     say(f"seed {seed}, {given.kills} kills, {given.database}")
     evidence = asyncio.run(run(options, say))
     if given.evidence:
@@ -81,6 +88,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print faults and checks as JSON")
     parser.add_argument("--keep", action="store_true", help="leave the directory and its logs")
     parser.add_argument("--evidence", type=Path, help="write what was seen to this file")
+    parser.add_argument("--without", choices=sorted(GUARDS), default="", help="take a guard out")
     return parser.parse_args()
 
 

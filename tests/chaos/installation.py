@@ -29,7 +29,7 @@ from tests.postgres import find_postgres, run_as_somebody_else
 from workers.dev.redis_server import redis_command
 from workers.sandboxes.kernel import MS_PRIVATE, MS_REC, mount
 
-DISK_MB = 96
+DISK_MB = 448  # a builder leaves 256 MB free
 READY_SECONDS = 60.0
 # PostgreSQL may lose at a crash what was committed like this: what must not be, says so itself.
 _POSTGRES = {
@@ -47,9 +47,10 @@ class Installation:
     """Made in a new directory. To be called in the main thread, before there is any other.
 
     key: an admin key of its one organization. small_disk: the data directory is a disk of its own.
+    launcher: what goes between `python` and a module.
     """
 
-    def __init__(self, seed: int, database: str, lease_seconds: float, prefix: list[str]) -> None:
+    def __init__(self, seed: int, database: str, lease_seconds: float, launcher: list[str]) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="argosy-chaos-"))
         self.root.chmod(0o755)
         self.data, self.logs, self.temporary = (
@@ -71,7 +72,7 @@ class Installation:
         self.children: list[Child] = []
         self.orphans = Orphans()
         self._lease_seconds = lease_seconds
-        self._prefix = prefix
+        self._launcher = launcher
         make_wheels(self.root / "wheels")
 
     def child(self, name: str) -> Child:
@@ -138,7 +139,7 @@ class Installation:
     def _make(self, name: str) -> Child:
         part = name.partition("-")[0]
         module = {"api": ["api"], "projector": ["projections"]}.get(part, ["workers", part])
-        command = [sys.executable, *(self._prefix or ["-m"]), *module]
+        command = [sys.executable, *self._launcher, *module]
         ready: Ready = {"api": listens(self.port), "projector": runs}.get(part, says_ready)
         if part == "redis":
             command, ready = redis_command(self._redis, self.root), answers_ping(self._redis)

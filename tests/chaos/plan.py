@@ -5,7 +5,7 @@ process is with what it does, or which of several sandboxes there are: a fault c
 drawn in advance, by which it picks among what it finds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from random import Random
 
 from msgspec import Struct
@@ -17,7 +17,7 @@ type Action = str
 
 # How many cards of each are in a deck. Every deck is dealt to its end, so that a run of some
 # length has had everything.
-_DECK: dict[tuple[str, Action], int] = {
+DECK: Mapping[tuple[str, Action], int] = {
     ("host", "kill"): 3,
     ("host", "stop"): 1,
     ("host", "stop for long"): 2,
@@ -80,17 +80,23 @@ class Wish(Struct, frozen=True, kw_only=True):
     twice: bool
 
 
-def schedule(seed: int, kills: int, parts: set[str], lease_seconds: float) -> list[Stroke]:
+def schedule(
+    seed: int,
+    kills: int,
+    parts: set[str],
+    lease_seconds: float,
+    deck: Mapping[tuple[str, Action], int] = DECK,
+) -> list[Stroke]:
     """Return the faults of a run. parts: what there is to hit."""
     random = Random(f"{seed} faults")
-    cards = [card for card, count in _DECK.items() if card[0] in parts for _ in range(count)]
+    cards = [card for card, count in deck.items() if card[0] in parts for _ in range(count)]
     strokes: list[Stroke] = []
-    deck: list[tuple[str, Action]] = []
+    left: list[tuple[str, Action]] = []
     for number in range(1, kills + 1):
-        if not deck:
-            deck = list(cards)
-            random.shuffle(deck)
-        part, action = deck.pop()
+        if not left:
+            left = list(cards)
+            random.shuffle(left)
+        part, action = left.pop()
         seconds = random.uniform(*SHORT_STOP_SECONDS)
         if action == "stop for long":
             seconds = lease_seconds + random.uniform(0.5, 3.0)

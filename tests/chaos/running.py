@@ -13,9 +13,10 @@ from tests.chaos.evidence import Evidence
 from tests.chaos.faults import Chaos
 from tests.chaos.installation import Installation
 from tests.chaos.leftovers import Machine, groups_of, leftovers
-from tests.chaos.plan import schedule, wishes
+from tests.chaos.plan import DECK, schedule, wishes
 from tests.chaos.programs import PROGRAMS
 from tests.chaos.reading import read_log, read_models
+from tests.chaos.unguarded import GUARDS
 from tests.postgres import find_postgres
 
 LEASE_SECONDS = 5.0
@@ -25,13 +26,13 @@ TICK_SECONDS = 0.05
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """What is asked for. launcher: what goes between `python` and a module (default: `-m`)."""
+    """What is asked for. without: a guard that is taken out of every process, by its name."""
 
     kills: int
     seed: int
     database: str
     keep: bool = False
-    launcher: list[str] = []
+    without: str = ""
 
 
 def usual_database() -> str:
@@ -42,9 +43,9 @@ def usual_database() -> str:
 async def run(options: Options, say: Callable[[str], None]) -> Evidence:
     """Start, attack, settle, stop, read; returns what was seen."""
     began = time.monotonic()
-    installation = Installation(
-        options.seed, options.database, LEASE_SECONDS, list(options.launcher)
-    )
+    guard = GUARDS[options.without] if options.without else None
+    launcher = ["-m", "tests.chaos.unguarded", options.without] if guard else ["-m"]
+    installation = Installation(options.seed, options.database, LEASE_SECONDS, launcher)
     before = Machine.now()
     evidence = Evidence(seed=options.seed, database=options.database, lease_seconds=LEASE_SECONDS)
     weights = {each.name: each.weight for each in PROGRAMS.values()}
@@ -61,7 +62,8 @@ async def run(options: Options, say: Callable[[str], None]) -> Evidence:
         parts = {child.part for child in installation.children} | {"sandbox"}
         parts |= {"disk"} if installation.small_disk else set()
         asking = asyncio.create_task(clients.run())
-        await chaos.run(schedule(options.seed, options.kills, parts, LEASE_SECONDS))
+        deck = guard.cards if guard else DECK
+        await chaos.run(schedule(options.seed, options.kills, parts, LEASE_SECONDS, deck))
         evidence.settled = time.time()
         say("no more faults; waiting for what is under way")
         await clients.stop(SETTLE_SECONDS)
