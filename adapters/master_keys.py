@@ -21,7 +21,7 @@ def read_master_key(settings: Settings) -> bytes:
     if given and file != Path():
         raise VaultLocked("ARGOSY_MASTER_KEY and ARGOSY_MASTER_KEY_FILE are both set; unset one.")
     if given:
-        return _decode(given, "ARGOSY_MASTER_KEY is not a key")
+        return decode_key(given, "ARGOSY_MASTER_KEY is not a key")
     if file == Path():
         raise VaultLocked(
             "There is no master key, and this process works with secrets. Set ARGOSY_MASTER_KEY to "
@@ -34,14 +34,15 @@ def read_master_key(settings: Settings) -> bytes:
     except UnicodeDecodeError:
         why = "it is not text"
     else:
-        return _decode(text, f"What is in ARGOSY_MASTER_KEY_FILE, {file}, is not a key")
+        return decode_key(text, f"What is in ARGOSY_MASTER_KEY_FILE, {file}, is not a key")
     raise VaultLocked(
         f"The master key cannot be read from ARGOSY_MASTER_KEY_FILE, {file}: {why}. "
         "Put the file back, or name the one that has the key."
     )
 
 
-def _decode(text: str, otherwise: str) -> bytes:
+def decode_key(text: str, otherwise: str) -> bytes:
+    """Return the key that a text is. Raises VaultLocked, which begins with `otherwise`."""
     text = text.strip()
     with suppress(ValueError):
         if len(found := bytes.fromhex(text)) == KEY_BYTES:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from adapters.event_store.backend import Database
 from adapters.event_store.scripts import Script
 from adapters.vault import VaultLocked
-from domain.errors import NotFound, TooLarge
+from domain.errors import Conflict, NotFound, TooLarge
 from domain.ids import new_id
 
 KEY_BYTES = 32
@@ -37,6 +37,9 @@ _KEY = "SELECT key_id, sealed FROM vault_keys WHERE name = 'vault'"
 _FIRST_KEY = """
 INSERT INTO vault_keys (name, key_id, sealed, at) VALUES ('vault', $1, $2, now_us())
 ON CONFLICT (name) DO NOTHING
+"""
+_REPLACE_KEY = """
+UPDATE vault_keys SET sealed = $2 WHERE name = 'vault' AND sealed = $1 RETURNING key_id
 """
 _PUT = """
 INSERT INTO vault_secrets (scope, reference, sealed, at) VALUES ($1, $2, $3, now_us())
@@ -100,20 +103,33 @@ async def open_vault(database: Database, master_key: bytes) -> SqlVault:
 
     Raises VaultLocked when the master key is not the one that it was made with.
     """
-    cipher = AESGCM(_derive(master_key, _FOR_THE_KEY))
     rows = await database.fetch(_KEY, ())
     if not rows:
         key_id = new_id()
-        sealed = _seal(cipher, os.urandom(KEY_BYTES), key_id.encode())
+        sealed = _seal_key(os.urandom(KEY_BYTES), key_id, master_key)
         rows = [await database.transact(_first_key(key_id, sealed))]
         log.info("vault.made", key=rows[0][0])
     key_id, sealed = rows[0]
-    try:
-        key = _open(cipher, sealed, key_id.encode())
-    except InvalidTag:
-        count = (await database.fetch(_COUNT, ()))[0][0]
-        raise VaultLocked(_wrong_key(count)) from None
-    return SqlVault(database, key_id, key)
+    return SqlVault(database, key_id, await _open_key(database, key_id, sealed, master_key))
+
+
+async def change_master_key(database: Database, old: bytes, new: bytes) -> None:
+    """Have the vault opened with another master key. Whoever has it open need not be restarted.
+
+    Raises VaultLocked where `old` does not open it, and Conflict where there is nothing to open.
+    """
+    rows = await database.fetch(_KEY, ())
+    if not rows:
+        raise Conflict("There is no vault yet: any master key makes one.")
+    key_id, sealed = rows[0]
+    key = await _open_key(database, key_id, sealed, old)
+    if not await database.transact(_replace_key(sealed, _seal_key(key, key_id, new))):
+        raise Conflict("The vault's key was changed meanwhile.")
+
+
+async def empty_vault(database: Database) -> int:
+    """Forget every secret, and the vault's key with them; returns how many there were."""
+    return await database.transact(_empty())
 
 
 async def discard_empty_vault(database: Database) -> int:
@@ -121,11 +137,28 @@ async def discard_empty_vault(database: Database) -> int:
     return await database.transact(_discard_empty())
 
 
+async def _open_key(database: Database, key_id: str, sealed: bytes, master_key: bytes) -> bytes:
+    try:
+        return _open(_cipher_of(master_key), sealed, key_id.encode())
+    except InvalidTag:
+        count = (await database.fetch(_COUNT, ()))[0][0]
+        raise VaultLocked(_wrong_key(count)) from None
+
+
+def _seal_key(key: bytes, key_id: str, master_key: bytes) -> bytes:
+    return _seal(_cipher_of(master_key), key, key_id.encode())
+
+
+def _cipher_of(master_key: bytes) -> AESGCM:
+    return AESGCM(_derive(master_key, _FOR_THE_KEY))
+
+
 def _wrong_key(count: int) -> str:
     secrets = {0: "nothing yet", 1: "1 secret"}.get(count, f"{count} secrets")
     return (
         f"The master key is not the one that the vault, which keeps {secrets}, was made with. "
-        "Set ARGOSY_MASTER_KEY (or ARGOSY_MASTER_KEY_FILE) to the key that it was."
+        "Set ARGOSY_MASTER_KEY (or ARGOSY_MASTER_KEY_FILE) to the key that it was; "
+        "if that is lost, `python -m api forget-secrets` empties the vault."
     )
 
 
@@ -133,6 +166,19 @@ def _first_key(key_id: str, sealed: bytes) -> Script[tuple[str, bytes]]:
     yield _FIRST_KEY, (key_id, sealed)
     rows = yield _KEY, ()
     return rows[0][0], rows[0][1]
+
+
+def _replace_key(sealed: bytes, another: bytes) -> Script[bool]:
+    rows = yield _REPLACE_KEY, (sealed, another)
+    return bool(rows)
+
+
+def _empty() -> Script[int]:
+    yield f"{_KEY} FOR UPDATE", ()  # nobody puts a secret meanwhile
+    rows = yield _COUNT, ()
+    yield "DELETE FROM vault_secrets", ()
+    yield "DELETE FROM vault_keys", ()
+    return rows[0][0]
 
 
 def _discard_empty() -> Script[int]:

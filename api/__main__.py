@@ -1,4 +1,8 @@
-"""The API process: `python -m api` serves, `python -m api bootstrap` prints a first key."""
+"""The API process: `python -m api` serves. Beside it, for operators:
+
+`bootstrap` prints a first key; `rekey` changes the vault's master key to the one on standard input;
+`forget-secrets` empties the vault.
+"""
 
 import argparse
 import asyncio
@@ -13,6 +17,7 @@ from adapters.settings import Settings, read_settings
 from adapters.wiring import open_services
 from api.app import create_app
 from api.bootstrap import bootstrap
+from api.operating import forget_secrets, rekey
 from api.serving import listen
 from domain.errors import ArgosyError
 from projections.reads import open_reads
@@ -39,18 +44,26 @@ async def first_key(settings: Settings) -> None:
     )
 
 
+COMMANDS = {
+    "serve": serve,
+    "bootstrap": first_key,
+    "rekey": rekey,
+    "forget-secrets": forget_secrets,
+}
+
+
 def main() -> int:
     """Run the process. Returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m api", description=__doc__)
-    parser.add_argument("command", nargs="?", choices=("serve", "bootstrap"), default="serve")
+    parser.add_argument("command", nargs="?", choices=COMMANDS, default="serve")
     arguments = parser.parse_args()
     try:
         settings = read_settings()
         telemetry.configure("api", settings.log_format, settings.log_level)
         # Sources are parsed here, and what Python thinks of their style is not for our log.
         warnings.filterwarnings("ignore", category=SyntaxWarning)
-        work = serve if arguments.command == "serve" else first_key
-        asyncio.run(work(settings), loop_factory=uvloop.new_event_loop)
+        work = COMMANDS[arguments.command](settings)
+        asyncio.run(work, loop_factory=uvloop.new_event_loop)
     except ArgosyError as refusal:
         sys.stderr.write(f"{refusal.detail}\n")
         return 1

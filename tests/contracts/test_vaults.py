@@ -8,9 +8,16 @@ import pytest
 
 from adapters.event_store.scripts import Script
 from adapters.event_store.store import Store, open_store
-from adapters.sql_vault import MAX_SECRET_BYTES, SqlVault, discard_empty_vault, open_vault
+from adapters.sql_vault import (
+    MAX_SECRET_BYTES,
+    SqlVault,
+    change_master_key,
+    discard_empty_vault,
+    empty_vault,
+    open_vault,
+)
 from adapters.vault import Vault, VaultLocked
-from domain.errors import NotFound, TooLarge
+from domain.errors import Conflict, NotFound, TooLarge
 
 KEY = os.urandom(32)
 SECRET = "sk-canary-5f1e"
@@ -190,6 +197,40 @@ async def test_an_empty_vault_may_be_made_anew_and_no_other(vault: Vault, elsewh
 
     assert await discard_empty_vault(elsewhere.database) == 0
     await open_vault(elsewhere.database, os.urandom(32))
+    with pytest.raises(VaultLocked, match="restart"):
+        await vault.put("w1", SECRET)
+
+
+async def test_the_master_key_can_be_changed(vault: Vault, elsewhere: Store) -> None:
+    reference = await vault.put("w1", SECRET)
+    new = os.urandom(32)
+    with pytest.raises(VaultLocked):
+        await change_master_key(elsewhere.database, new, new)
+    await change_master_key(elsewhere.database, KEY, new)
+
+    with pytest.raises(VaultLocked):
+        await open_vault(elsewhere.database, KEY)
+    other = await open_vault(elsewhere.database, new)
+    assert await other.reveal("w1", reference) == SECRET
+    assert await other.put("w1", SECRET) == reference
+    assert await vault.put("w1", "another") == await other.put("w1", "another")  # still open
+
+
+async def test_without_a_vault_there_is_no_key_to_change(store: Store) -> None:
+    with pytest.raises(Conflict):
+        await change_master_key(store.database, KEY, KEY)
+
+
+async def test_an_emptied_vault_is_made_anew_under_any_key(vault: Vault, elsewhere: Store) -> None:
+    reference = await vault.put("w1", SECRET)
+    await vault.put("w2", SECRET)
+    assert await empty_vault(elsewhere.database) == 2
+
+    other = await open_vault(elsewhere.database, os.urandom(32))
+    for opened in (vault, other):
+        with pytest.raises(NotFound):
+            await opened.reveal("w1", reference)
+    assert await other.put("w1", SECRET) != reference
     with pytest.raises(VaultLocked, match="restart"):
         await vault.put("w1", SECRET)
 

@@ -138,6 +138,40 @@ def test_the_first_key_is_made_without_one(environment: dict[str, str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_an_operator_changes_the_master_key_or_gives_the_secrets_up(
+    environment: dict[str, str],
+) -> None:
+    url = environment["ARGOSY_DATABASE"]
+    reference = put(url, KEY)
+    old = environment | {"ARGOSY_MASTER_KEY": KEY.hex()}
+
+    def operate(command: str, given: dict[str, str], said: str = "") -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "api", command],
+            cwd=ROOT,
+            env=given,
+            input=said,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        assert not any(key.hex() in done.stdout + done.stderr for key in (KEY, OTHER))
+        return done.returncode, done.stdout + done.stderr
+
+    code, said = operate("rekey", old, "not a key\n")
+    assert code == 1
+    assert "standard input is not a key" in said
+    assert operate("rekey", old, f"{OTHER.hex()}\n")[0] == 0
+    assert operate("rekey", old, f"{OTHER.hex()}\n")[0] == 1
+    assert reveal(url, OTHER, reference) == SECRET
+
+    code, said = operate("forget-secrets", environment)
+    assert code == 0
+    assert "Secrets forgotten: 1." in said
+    put(url, KEY)
+
+
 def test_a_dev_server_makes_its_key_and_hands_its_children_the_file(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with dev_server(data) as dev:

@@ -25,7 +25,8 @@ async def check(settings: Settings, file: Path) -> None:
     if count:
         raise VaultLocked(
             f"The master key {file} is gone, and the vault's secrets ({count}) cannot be read "
-            "without it. Put the file back, or set ARGOSY_MASTER_KEY to the key that was in it."
+            "without it. Put the file back, or set ARGOSY_MASTER_KEY to the key that was in it; "
+            "if it is lost, docs/guides/keep-secrets.md says how to empty the vault."
         )
 
 
