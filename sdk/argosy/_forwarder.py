@@ -176,10 +176,10 @@ class _Forwarder:
         self._listener.setblocking(False)
         self._begin(self._sockets.socket(fileno=first))
         while True:
-            room = self._early is None and len(self._pairs) < 2 * MAX_PAIRS
-            self._watch(self._listener.fileno(), self._select.EPOLLIN if room else 0)
             if self._early is not None:
                 self._begin(self._early)
+            room = self._early is None and len(self._pairs) < 2 * MAX_PAIRS
+            self._watch(self._listener.fileno(), self._select.EPOLLIN if room else 0)
             touched: dict[_Pair, None] = {}
             for descriptor, event in self._poll.poll(AGAIN_SECONDS if self._early else None):
                 pair = self._pairs.get(descriptor)

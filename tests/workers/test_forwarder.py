@@ -277,7 +277,7 @@ async def test_an_answer_before_the_body_was_sent_arrives(stand: Stand) -> None:
 
 async def test_it_is_no_child_of_the_agent_and_holds_none_of_its_pipes(stand: Stand) -> None:
     code = """
-        import errno
+        import contextlib, errno
         try:
             print("a child:", os.wait())
         except OSError as error:
@@ -287,10 +287,10 @@ async def test_it_is_no_child_of_the_agent_and_holds_none_of_its_pipes(stand: St
         for pid in filter(str.isdigit, os.listdir("/proc")):
             if int(pid) not in (1, os.getpid()):
                 place = f"/proc/{pid}/fd/"
-                try:
-                    held = {os.readlink(place + each) for each in os.listdir(place)}
-                except OSError:
-                    continue
+                held = set()
+                for each in os.listdir(place):
+                    with contextlib.suppress(FileNotFoundError):  # just closed
+                        held.add(os.readlink(place + each))
                 found.append(sorted({name.partition(":")[0] for name in held}))
                 parent = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1]
                 print("parent", parent, "group", os.getpgid(int(pid)) == int(pid))
