@@ -7,11 +7,10 @@ import pytest
 from adapters.settings import Settings
 from tests.postgres import postgres_server, postgres_url
 from tests.redis_server import RedisServer, redis_server
+from tests.workers.benches import NOWHERE
 from tests.workers.worlds import World, make_settings, open_world
 
 __all__ = ["postgres_server", "postgres_url", "redis_server"]
-
-NOWHERE = "redis://127.0.0.1:1/0"  # nobody listens there
 
 
 @pytest.fixture

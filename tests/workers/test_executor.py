@@ -1,7 +1,7 @@
 """One run, from its claim to its end, in a real sandbox: every way in which it can end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
@@ -12,66 +12,15 @@ from domain.errors import Conflict
 from domain.limits import Limits
 from domain.merkle import Frontier, entry_leaf
 from domain.ports import Change
-from domain.runs import RunClaimed, RunEnded, RunStarted
-from tests.workers.conftest import NOWHERE
-from tests.workers.worlds import LIMITS, World, make_settings, open_world, workshop
+from domain.runs import RunClaimed, RunStarted
+from tests.workers.benches import Bench, open_bench
 from workers.claims import claim_run
-from workers.doors import Doors, open_doors
-from workers.executor import Execution
-from workers.plans import Workshop
-from workers.pumps import Cancel
-
-
-class Bench:
-    """Runs agents one at a time, as the run host would."""
-
-    def __init__(self, world: World, workshop: Workshop, doors: Doors) -> None:
-        self.world = world
-        self.doors = doors
-        self.workshop = workshop
-        self.cancel = Cancel()
-        self.settled = 0
-
-    async def execution(self, run_id: str) -> Execution:
-        """Claim a run."""
-        claim = await claim_run(self.world.services, run_id, "bench")
-        assert claim is not None
-        return Execution(
-            self.world.services,
-            self.workshop,
-            claim,
-            self.doors,
-            cancel=self.cancel,
-            settle=self._settle,
-        )
-
-    async def run(
-        self,
-        files: Mapping[str, str] | str,
-        *,
-        message: str = "hello",
-        limits: Limits = LIMITS,
-        max_attempts: int = 1,
-    ) -> tuple[RunEnded, list[Any]]:
-        """Deploy a source and run it; returns how it ended, and its history."""
-        tree = {"agent.py": files} if isinstance(files, str) else files
-        await self.world.deploy(tree, limits=limits, max_attempts=max_attempts)
-        run_id = await self.world.request(message)
-        end = await (await self.execution(run_id)).run()
-        history = await self.world.history(run_id)
-        assert history[-1].event == end
-        return end, history
-
-    def _settle(self) -> None:
-        self.settled += 1
 
 
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
-    """A bench with real sandboxes and a real log."""
-    with make_settings(NOWHERE) as settings:
-        async with open_world(settings) as world, open_doors(world.services) as doors:
-            yield Bench(world, workshop(world.services), doors)
+    async with open_bench() as opened:
+        yield opened
 
 
 def said(history: list[Any]) -> str:

@@ -18,9 +18,11 @@ from adapters.bases import find_base
 from adapters.scratch import remove_tree
 from adapters.settings import Concealed, Settings
 from adapters.wiring import Services, open_services
+from domain.catalog import Spec
 from domain.decider import Recorded
 from domain.deploying import Deploy, Deployed, deploy
 from domain.deployments import Settings as RevisionSettings
+from domain.documents import Applied, Kind, apply_document, delete_document
 from domain.execution import ConfigurationDefinition, SourceDefinition
 from domain.handling import Unit
 from domain.ids import new_id, stream_name
@@ -29,6 +31,7 @@ from domain.ports import Held, Meta
 from domain.requesting import NewRun, request_run
 from domain.runs import RUN, CancelRun, RunEnded
 from domain.sources import find_entry_point
+from domain.starter_kit import StarterKit, seed_starter_kit
 from tests.conftest import require
 from tests.stores import MASTER_KEY
 from workers.dispatcher import run_dispatcher
@@ -69,6 +72,7 @@ class World:
         requirements: str = "",
         limits: Limits = LIMITS,
         max_attempts: int = 1,
+        **settings: Any,
     ) -> Deployed:
         """Deploy source as the API does; no files are an agent without code."""
         digests = await self.services.blobs.put_all([text.encode() for text in files.values()])
@@ -83,7 +87,7 @@ class World:
             workspace_id=WORKSPACE,
             name=name,
             definition=definition,
-            settings=RevisionSettings(limits=limits, max_attempts=max_attempts),
+            settings=RevisionSettings(limits=limits, max_attempts=max_attempts, **settings),
         )
 
         async def work(unit: Unit) -> Deployed:
@@ -91,6 +95,30 @@ class World:
 
         done = await self.services.commands.run(work, self.meta(), key=name)
         return done.value
+
+    async def seed(self) -> None:
+        """Make the starter kit."""
+
+        async def work(unit: Unit) -> StarterKit:
+            return await seed_starter_kit(unit, WORKSPACE, new_id)
+
+        await self.services.commands.run(work, self.meta(), key="starter-kit")
+
+    async def declare[S: Spec](self, kind: Kind[S], name: str, spec: S) -> None:
+        """Declare a document, whatever the name meant before."""
+
+        async def work(unit: Unit) -> Applied[S]:
+            return await apply_document(unit, kind, WORKSPACE, name, lambda _: spec, new_id=new_id)
+
+        await self.services.commands.run(work, self.meta(), key=name)
+
+    async def delete[S: Spec](self, kind: Kind[S], name: str) -> None:
+        """Delete a document."""
+
+        async def work(unit: Unit) -> S:
+            return await delete_document(unit, kind, WORKSPACE, name)
+
+        await self.services.commands.run(work, self.meta(), key=name)
 
     async def request(self, message: str = "hello", *, name: str = "echo") -> str:
         """Request a run as the API does; returns its id."""
