@@ -56,7 +56,6 @@ class Reply:
         """Add a chunk of a stream, or a whole answer."""
         if error := chunk.get("error"):
             raise ModelFailed(_said(error))
-        self._count(as_object(chunk.get("usage")), chunk.get("model") or "")
         for each in as_list(chunk.get("choices"))[:1]:
             choice = as_object(each)
             message = as_object(choice.get("delta") or choice.get("message"))
@@ -91,14 +90,10 @@ class Reply:
         made.name += function.get("name") or ""
         made.arguments += function.get("arguments") or ""
 
-    def _count(self, usage: "dict[str, Any]", model: str) -> None:
-        given, made = usage.get("prompt_tokens"), usage.get("completion_tokens")
-        if given or made:
-            agent.usage(input_tokens=given or 0, output_tokens=made or 0, model=model)
-
 
 def ask(url: str, body: "dict[str, Any]", say: "Callable[[str], None]") -> Reply:
     """Return the model's reply; asks again while it is too busy. Raises ModelFailed."""
+    # The gateway counts the tokens, which providers only name where they are asked to.
     sent = json.dumps({**body, "stream": True, "stream_options": {"include_usage": True}}).encode()
     headers = {"Content-Type": "application/json", "Accept": "text/event-stream, application/json"}
     for tried in range(1, MAX_TRIES + 1):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from domain.entries import MessageSaid, ToolCalled, ToolReturned, UsageReported
+from domain.entries import MessageSaid, ToolCalled, ToolReturned
 from tests.workers.conversations import (
     Reply,
     World,
@@ -82,9 +82,9 @@ def test_what_the_model_says_is_the_answer(agent: Agent, there: World) -> None:
     ]
     asked = there.asked[0].json
     assert (asked["model"], asked["stream"]) == ("a-model", True)
+    assert asked["stream_options"] == {"include_usage": True}
     assert "tools" not in asked
     assert ran.logs("stderr") == ["1 items of the history are no messages and were left out."]
-    assert UsageReported(input_tokens=10, output_tokens=4, model="a-model") in ran.entries
 
 
 def test_text_reaches_the_run_while_the_model_still_speaks(agent: Agent, there: World) -> None:
