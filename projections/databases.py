@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from functools import wraps
+from functools import partial, wraps
+from pathlib import Path
 from typing import Any
 
+import aiosqlite
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -39,7 +41,12 @@ def open_database(url: str, *, writes: bool) -> AsyncEngine:
         return _open_postgres(url, writes=writes)
     parsed = sa.make_url(url).set(drivername="sqlite+aiosqlite")
     size = 1 if writes else POOL_SIZE
-    engine = create_async_engine(parsed, pool_size=size, max_overflow=0 if writes else POOL_SIZE)
+    engine = create_async_engine(
+        parsed,
+        async_creator=partial(_connect_sqlite, Path(parsed.database or "").absolute()),
+        pool_size=size,
+        max_overflow=0 if writes else POOL_SIZE,
+    )
 
     # Any: the driver's connection, behind SQLAlchemy's adapter.
     def prepare(connection: Any, _: Any) -> None:
@@ -57,6 +64,22 @@ def open_database(url: str, *, writes: bool) -> AsyncEngine:
     event.listen(engine.sync_engine, "connect", prepare)
     event.listen(engine.sync_engine, "begin", begin)
     return engine
+
+
+async def _connect_sqlite(path: Path) -> aiosqlite.Connection:
+    """Connect as SQLAlchemy does; what cannot be connected leaves no thread behind.
+
+    aiosqlite tells its thread to stop then, and does not wait: the loop might end first, and the
+    thread would die of having nobody to tell.
+    """
+    connection = aiosqlite.connect(path)
+    thread = connection._thread  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no other way
+    thread.daemon = True
+    try:
+        return await connection
+    except BaseException:
+        await asyncio.to_thread(thread.join)
+        raise
 
 
 def _open_postgres(url: str, *, writes: bool) -> AsyncEngine:

@@ -1,11 +1,13 @@
 """A projector that is stopped at any moment leaves no thread, no file and no hang behind."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+from domain.errors import Unavailable
 from projections.databases import open_database, to_the_end
 from projections.reads import open_reads
 
@@ -47,6 +49,18 @@ async def test_a_list_ends_whenever_it_is_cancelled(tmp_path: Path, turns: int) 
     await asyncio.gather(reading, return_exceptions=True)
 
     assert await reads.positions() == {}
+    await reads.close()
+
+
+async def test_what_cannot_be_opened_leaves_no_thread(tmp_path: Path) -> None:
+    """Whoever is told so may end the loop at once, as a command does."""
+    before = set(threading.enumerate())
+    reads = await open_reads(f"sqlite:///{tmp_path}")  # a directory
+    with pytest.raises(Unavailable):
+        await reads.positions()
+
+    left = [each for each in set(threading.enumerate()) - before if "asyncio" not in each.name]
+    assert left == []
     await reads.close()
 
 
