@@ -1,26 +1,12 @@
 """A workspace's documents, read from the log whenever they are asked for."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from domain.catalog import (
-    MODEL_PROVIDER,
-    POLICY,
-    TOOL,
-    Active,
-    Document,
-    DocumentCommand,
-    DocumentEvent,
-    ModelProvider,
-    Policy,
-    Spec,
-    Tool,
-)
-from domain.decider import Decider
+from domain.catalog import Active, ModelProvider, Policy, Spec, Tool
+from domain.documents import MODEL_PROVIDERS, POLICIES, TOOLS, Kind, spec_in
 from domain.ids import stream_name
 from domain.ports import EventStore
-
-type DocumentDecider = Decider[DocumentCommand, Document, DocumentEvent]
 
 
 class StoredDocuments:
@@ -32,40 +18,28 @@ class StoredDocuments:
 
     async def tool(self, name: str) -> Tool | None:
         """See `session.Documents`."""
-        match await self._named(TOOL, name):
-            case Tool() as tool:
-                return tool
-            case _:
-                return None
+        return await self._named(TOOLS, name)
 
     async def policies(self, names: Sequence[str]) -> Mapping[str, Policy]:
         """See `session.Documents`."""
-        found = await asyncio.gather(*(self._named(POLICY, name) for name in names))
-        return {
-            name: policy
-            for name, policy in zip(names, found, strict=True)
-            if isinstance(policy, Policy)
-        }
+        found = await asyncio.gather(*(self._named(POLICIES, name) for name in names))
+        return _there(names, found)
 
     async def model_providers(self) -> Mapping[str, ModelProvider]:
         """See `session.Documents`."""
-        ids = await self._store.names(self._workspace_id, MODEL_PROVIDER.category)
-        found = await asyncio.gather(*(self._spec(MODEL_PROVIDER, id) for id in ids.values()))
-        providers = {
-            name: provider
-            for name, provider in zip(ids, found, strict=True)
-            if isinstance(provider, ModelProvider)
-        }
-        return dict(sorted(providers.items()))
+        ids = await self._store.names(self._workspace_id, MODEL_PROVIDERS.name)
+        found = await asyncio.gather(*(self._spec(MODEL_PROVIDERS, id) for id in ids.values()))
+        return dict(sorted(_there(ids, found).items()))
 
-    async def _named(self, decider: DocumentDecider, name: str) -> Spec | None:
-        id = await self._store.resolve(self._workspace_id, decider.category, name)
-        return await self._spec(decider, id) if id else None
+    async def _named[S: Spec](self, kind: Kind[S], name: str) -> S | None:
+        id = await self._store.resolve(self._workspace_id, kind.name, name)
+        return await self._spec(kind, id) if id else None
 
-    async def _spec(self, decider: DocumentDecider, id: str) -> Spec | None:
-        head = await self._store.load(stream_name(decider.category, id))
-        match decider.fold(recorded.event for recorded in head.events):
-            case Active(spec=spec):
-                return spec
-            case _:
-                return None
+    async def _spec[S: Spec](self, kind: Kind[S], id: str) -> S | None:
+        head = await self._store.load(stream_name(kind.name, id))
+        document = kind.decider.fold(recorded.event for recorded in head.events)
+        return spec_in(kind, document) if isinstance(document, Active) else None
+
+
+def _there[S: Spec](names: Iterable[str], found: Iterable[S | None]) -> dict[str, S]:
+    return {name: spec for name, spec in zip(names, found, strict=True) if spec is not None}
