@@ -22,10 +22,10 @@ from workers.builder.builder import run_build
 from workers.builder.tools import BuildTools
 from workers.claims import Claim, claim_build
 from workers.envelopes import new_owner
-from workers.executor import surely
 from workers.heartbeats import Heartbeats
 from workers.histories import History, read_history
 from workers.losing import Loss, lose
+from workers.outages import surely
 from workers.sandboxes.namespaces import Paths
 from workers.transcripts import Transcript
 from workers.workshops import open_tools

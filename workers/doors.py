@@ -14,9 +14,10 @@ from domain import deployments
 from domain.runs import RunRequested, Usage
 from workers.claims import Claim
 from workers.gateway.documents import StoredDocuments
+from workers.gateway.http_outbound import open_http_outbound
 from workers.gateway.journals import RunJournal
 from workers.gateway.oauth import Tokens
-from workers.gateway.outbound import Outbound, open_outbound
+from workers.gateway.outbound import Outbound
 from workers.gateway.server import Gateway
 from workers.gateway.session import Session
 from workers.pumps import Halt
@@ -94,7 +95,7 @@ class Doors:
 @asynccontextmanager
 async def open_doors(services: Services) -> AsyncGenerator[Doors]:
     """Open what runs need to get out. Raises Invalid for a setting."""
-    async with open_outbound(services.settings) as outbound:
+    async with open_http_outbound(services.settings) as outbound:
         yield Doors(services, outbound)
 
 

@@ -1,8 +1,7 @@
 """One run, from its claim to its end: layers, sandbox, harness, transcript, results."""
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import structlog
@@ -30,14 +29,12 @@ from workers.claims import Claim
 from workers.doors import Doors
 from workers.harnesses.harness import MAX_OUTPUT_BYTES, Result
 from workers.histories import History, read_history
+from workers.outages import surely
 from workers.outcomes import Ending, collect_files, cut, judge
 from workers.plans import CannotRun, Plan, Workshop, plan_run
 from workers.pumps import Cancel, Halt, Pump
 from workers.sandboxes.driver import Exit, Sandbox, SandboxUnsupported
 from workers.transcripts import Transcript
-
-FIRST_PAUSE_SECONDS = 0.1
-LONGEST_PAUSE_SECONDS = 1.0
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -238,17 +235,3 @@ class Execution:
 def results_scratch(settings: Settings) -> Path:
     """Return where results wait between their sandbox and the blob store."""
     return settings.data / "results"
-
-
-async def surely(work: Callable[[], Awaitable[None]]) -> None:
-    """Do `work` again while the database is away; whoever holds the lease cancels in time."""
-    pause = FIRST_PAUSE_SECONDS
-    while True:
-        try:
-            await work()
-        except Unavailable as error:
-            log.warning("database.away", error=error.detail)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
-        else:
-            return

@@ -5,7 +5,7 @@ all leases, one hears of cancellations, one destroys sandboxes that other hosts 
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -17,16 +17,19 @@ from domain.errors import ArgosyError, Conflict, NotFound, Unavailable
 from domain.ids import split_stream
 from domain.runs import RunCancelRequested, RunRequested
 from workers.claims import Claim, claim_run
-from workers.doors import Doors, gateway_scratch
+from workers.doors import Doors, gateway_scratch, open_doors
 from workers.envelopes import new_owner
-from workers.executor import Execution, results_scratch, surely
+from workers.executor import Execution, results_scratch
 from workers.heartbeats import Heartbeats
 from workers.losing import Loss, end_after_bug, lose, take_over
+from workers.outages import surely
 from workers.plans import Workshop
 from workers.pumps import Cancel
 from workers.rq_host import Hints
-from workers.sandboxes.cgroups import Cgroups
+from workers.sandboxes.cgroups import Cgroups, detect
+from workers.sandboxes.namespaces import Paths
 from workers.sandboxes.orphans import sweep_orphans
+from workers.workshops import open_workshop
 
 # How long runs may go on after a stop was asked for; what is left is handed to other hosts.
 GRACE_SECONDS = 5.0
@@ -275,3 +278,15 @@ class RunHost:
 
 async def _wait(stop: asyncio.Event) -> None:
     await stop.wait()
+
+
+def host_with(paths: Paths) -> Callable[[Services, asyncio.Event], Awaitable[None]]:
+    """Return the loop of a run host on a machine that was prepared."""
+
+    async def run(services: Services, stop: asyncio.Event) -> None:
+        workshop = open_workshop(services, paths)
+        cgroups = detect(services.settings.cgroups)
+        async with open_doors(services) as doors:
+            await RunHost(services, workshop, doors, cgroups=cgroups).run(stop)
+
+    return run

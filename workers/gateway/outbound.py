@@ -1,11 +1,9 @@
 """Calls to the world outside, on behalf of agents: guarded at connect, bounded in time."""
 
-import importlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from adapters.settings import Settings
 from domain.errors import ArgosyError
 
 
@@ -72,9 +70,3 @@ class Outbound(Protocol):
         Raises OutboundRefused and OutboundFailed, which name no more of the URL than its host.
         """
         ...
-
-
-def open_outbound(settings: Settings) -> AbstractAsyncContextManager[Outbound]:
-    """Open the pool of one process. Raises Invalid for ARGOSY_OUTBOUND_ALLOW."""
-    # aiohttp takes a quarter of a second to load, and memory that only run hosts spend.
-    return importlib.import_module("workers.gateway.http_outbound").open_http_outbound(settings)

@@ -10,7 +10,8 @@ from adapters.settings import Settings
 from domain.errors import Invalid
 from tests.workers.gateway.listeners import OK, Authority, Peer, lasting, listening, says
 from tests.workers.gateway.outbounds import LOOPBACK, MEGABYTE, Names, get, opened
-from workers.gateway.outbound import OutboundFailed, OutboundRefused, open_outbound
+from workers.gateway.http_outbound import open_http_outbound
+from workers.gateway.outbound import OutboundFailed, OutboundRefused
 
 CANARY = "canary-3b9f"
 
@@ -149,7 +150,7 @@ async def test_no_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_an_allow_list_that_cannot_be_read_is_said_at_the_start() -> None:
     with pytest.raises(Invalid, match="ARGOSY_OUTBOUND_ALLOW"):
-        async with open_outbound(Settings(outbound_allow="http://x")):
+        async with open_http_outbound(Settings(outbound_allow="http://x")):
             pass
 
 
