@@ -137,7 +137,7 @@ async def pass_on(exchange: Exchange, answer: Begun, call: ModelCall) -> None:
     if not meter.complete:
         raise ProviderBroke(f'Model provider "{answer.name}" ended its stream in the middle.')
     await exchange.end()
-    call.error = told_error(answer, bytes(said)) or meter.failure
+    call.error = told_error(answer, bytes(said)) or call.failure
 
 
 def passed_on(headers: Mapping[str, str]) -> dict[str, str]:

@@ -14,7 +14,10 @@ ENDED_EARLY = "The call was ended before its answer was complete."
 
 
 class ModelCall:
-    """What is known of a call so far. `error` is empty once the answer was complete."""
+    """What is known of a call so far. `error` is empty once the answer was complete.
+
+    failure: what the provider's own stream says went wrong, whatever the agent did on hearing it.
+    """
 
     def __init__(self, journal: Journal) -> None:
         self.id = new_id()
@@ -23,6 +26,7 @@ class ModelCall:
         self.streamed = False
         self.usage: Usage | None = None
         self.error = ENDED_EARLY
+        self.failure = ""
         self._journal = journal
         self._began = time.monotonic()
         self._first = 0.0
@@ -32,9 +36,9 @@ class ModelCall:
         self._first = self._first or self._elapsed()
 
     def count(self, meter: Meter) -> None:
-        """The answer is over: take what was read of its usage."""
+        """The answer is over: take what was read of it."""
         meter.close()
-        self.usage = meter.usage
+        self.usage, self.failure = meter.usage, meter.failure
 
     def write_down(self, status: int) -> None:
         """Make the entry. `status`: what the agent was answered, 0 for nothing."""

@@ -88,7 +88,7 @@ async def _answer(session: Session, exchange: Exchange, format: Format) -> None:
         call.error, refused = refusal.detail, refusal.status
         raise
     except AgentGone:
-        call.error = AGENT_GONE
+        call.error = call.failure or AGENT_GONE
         raise
     finally:
         call.write_down(exchange.status or refused)

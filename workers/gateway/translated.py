@@ -33,7 +33,7 @@ async def pass_translated(
             await _pass_whole(exchange, answer, call, meter, translation)
     finally:
         call.count(meter)
-    call.error = meter.failure
+    call.error = call.failure
 
 
 async def _pass_error(exchange: Exchange, answer: Begun, call: ModelCall, format: Format) -> None:

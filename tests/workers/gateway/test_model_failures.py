@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.providers import FakeProvider, json_answer, raw, stream_answer
+from tests.providers import FakeProvider, events, json_answer, raw, stream_answer
 from tests.workers.gateway.test_models import ANSWER, ASK, CHAT, CHUNKS, STREAM
 from tests.workers.gateway.worlds import KEY, open_agent, openai_at
 from tests.workers.gateways import until
@@ -185,6 +185,21 @@ async def test_an_agent_that_leaves_ends_the_providers_work(provider: FakeProvid
         200,
         "The agent closed the connection before the answer was complete.",
     )
+
+
+async def test_an_agent_that_leaves_because_the_provider_failed_is_not_the_cause(
+    provider: FakeProvider,
+) -> None:
+    broken = events({"error": {"message": "Overloaded"}})
+    provider.will(provider.held(stream_answer(broken, ended=False), raw()))
+
+    async with open_agent({"mine": openai_at(provider)}) as agent:
+        async with agent.client.stream("POST", CHAT, content=STREAM) as answer:
+            await anext(answer.aiter_raw())
+        await until(provider.ended.is_set)
+        call = await agent.call()
+
+    assert (call.status, call.error) == (200, "The provider failed in the middle: Overloaded")
 
 
 async def test_an_agent_that_leaves_before_the_answer_is_written_down_too(
