@@ -7,6 +7,8 @@ from typing import Any
 import redis
 from rq import Queue
 from rq.exceptions import DuplicateJobError
+from rq.job import JobStatus
+from rq.scripts import UNIQUE_ENQUEUE_SCRIPT
 from rq.serializers import JSONSerializer
 
 from adapters.connections import DOWN
@@ -31,35 +33,55 @@ class RqQueue:
         self._connection = connection
         self._weather = Weather("queue")
 
-    async def enqueue(self, jobs: Sequence[Job]) -> None:
-        """Tell the workers; a job id that is already queued is not queued twice.
+    async def enqueue(self, jobs: Sequence[Job], *, again: bool = False) -> None:
+        """Tell the workers; what is queued, or was handed over just now, is not told twice.
 
-        An id that RQ remembers without having it queued (popped by a worker that died, finished,
-        failed) is forgotten and queued anew: the caller knows from SQL that nobody took the work.
+        again: the caller knows from SQL that nobody took the work: an id that RQ remembers without
+            having it queued (popped by a worker that died, finished, failed) is queued anew.
         Raises Unavailable when the server cannot be reached; what was queued by then stays queued.
         """
         if jobs:
-            await asyncio.to_thread(self._enqueue, jobs)
+            await asyncio.to_thread(self._enqueue, jobs, again=again)
+
+    def hint(self, job: Job) -> tuple[Any, ...]:
+        """Return the command that tells of a job as `enqueue` does, for whoever sends some anyway.
+
+        The set of all queues, which RQ's own tools list, is left to `enqueue`.
+        """
+        queue: Any = open_rq_queue(job.queue, self._connection)  # Any: half of it is untyped
+        made = queue.create_job(
+            FUNCTIONS[job.queue],
+            args=(job.stream,),
+            job_id=job.id,
+            result_ttl=RESULT_SECONDS,
+            failure_ttl=FAILURE_SECONDS,
+            timeout=NO_TIMEOUT,
+            status=JobStatus.QUEUED,
+        )
+        made.enqueued_at = made.created_at
+        fields = [each for pair in made.to_dict().items() for each in pair]
+        keys = (made.key, queue.key)
+        return ("EVAL", UNIQUE_ENQUEUE_SCRIPT, len(keys), *keys, job.id, "R", -1, *fields)
 
     async def close(self) -> None:
         """Let go of the connections."""
         self._connection.close()
 
-    def _enqueue(self, jobs: Sequence[Job]) -> None:
+    def _enqueue(self, jobs: Sequence[Job], *, again: bool) -> None:
         try:
             for job in jobs:
-                self._enqueue_one(job)
+                self._enqueue_one(job, again=again)
         except DOWN as error:
             self._weather.broke(error)
             raise Unavailable(f"The job queue cannot be reached: {error}") from error
         self._weather.fine()
 
-    def _enqueue_one(self, job: Job) -> None:
+    def _enqueue_one(self, job: Job, *, again: bool) -> None:
         queue = open_rq_queue(job.queue, self._connection)
         try:
             _push(queue, job)
         except DuplicateJobError:
-            if queue.get_job_position(job.id) is not None:
+            if not again or queue.get_job_position(job.id) is not None:
                 return
             _forget(queue, job.id)
             try:

@@ -74,15 +74,23 @@ class RedisLiveStreams:
         self._publisher = Line(client)
         self._turn = asyncio.Lock()
 
-    async def publish(self, frames: Sequence[Frame], *, position: int = 0) -> None:
+    async def publish(
+        self,
+        frames: Sequence[Frame],
+        *,
+        position: int = 0,
+        before: Sequence[tuple[Any, ...]] = (),
+    ) -> None:
         """Send frames, and that the log has grown to `position` (0: it has not), at one go.
 
-        While the server cannot be reached they are dropped: followers find the gap and read SQL.
+        before: other hints, as commands, that go first.
+        While the server cannot be reached all are dropped: followers find the gap and read SQL.
         """
-        if self._publishing.storm or not (frames or position):
+        if self._publishing.storm or not (frames or position or before):
             return
         trimmed = ("MAXLEN", "~", KEEP_FRAMES)
-        commands: list[tuple[Any, ...]] = [
+        commands: list[tuple[Any, ...]] = list(before)
+        commands += [
             ("XADD", shard_key(stream), *trimmed, "*", "s", stream, "v", version, "d", data)
             for stream, version, data in frames
         ]

@@ -62,7 +62,7 @@ async def open_services(
         raise
     live = RedisLiveStreams(connect(settings.redis))
     queue = RqQueue(connect_blocking(settings.redis))
-    announcer = Announcer(live)
+    announcer = Announcer(live, queue)
     store.on_commit(announcer.committed)
     tasks = [_task(announcer.run()), _task(_pass_on_wakes(live, store))]
     try:

@@ -23,8 +23,9 @@ import uvloop
 from msgspec import Struct
 
 from adapters.announcing import Announcer
-from adapters.connections import connect
+from adapters.connections import connect, connect_blocking
 from adapters.event_store.store import Store, open_store
+from adapters.job_queue import RqQueue
 from adapters.live_streams import RedisLiveStreams
 from adapters.settings import Settings
 from bench.connections import Connection, answers, free_port
@@ -170,7 +171,8 @@ async def _redis_stream(url: str) -> AsyncGenerator[RedisStream]:
 async def _log(settings: Settings, stream: str) -> AsyncGenerator[Log]:
     store = await open_store(settings.log_url)
     live = RedisLiveStreams(connect(settings.redis))
-    announcer = Announcer(live)
+    queue = RqQueue(connect_blocking(settings.redis))
+    announcer = Announcer(live, queue)
     source = Log(store, stream)
     store.on_commit(source.committed)
     store.on_commit(announcer.committed)
@@ -178,6 +180,7 @@ async def _log(settings: Settings, stream: str) -> AsyncGenerator[Log]:
     yield source
     announcing.cancel()
     await asyncio.gather(announcing, return_exceptions=True)
+    await queue.close()
     await store.close()
     await live.close()
 

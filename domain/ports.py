@@ -151,10 +151,16 @@ class EventStore(Protocol):
         ...
 
     def follow(
-        self, *, after: int, batch: int = 1000, types: Sequence[str] | None = None
+        self,
+        *,
+        after: int,
+        batch: int = 1000,
+        types: Sequence[str] | None = None,
+        gather: float = 0.0,
     ) -> AsyncIterator[list[Recorded[Any]]]:
-        """Yield batches of folding events from `after` on, for ever: woken by hints, and by a poll
-        of its own (1 s) when none comes. Never skips a position."""
+        """Yield batches of folding events from `after` on, for ever: woken by hints (`gather`
+        seconds after one), and by a poll of its own (1 s) when none comes. Never skips a position.
+        """
         ...
 
     async def close(self) -> None:
@@ -234,8 +240,9 @@ class JobQueue(Protocol):
     Contract: tests/contracts/test_job_queue.py, on fakeredis and a real server.
     """
 
-    async def enqueue(self, jobs: Sequence[Job]) -> None:
-        """Tell the workers; a job id that is already queued is not queued twice."""
+    async def enqueue(self, jobs: Sequence[Job], *, again: bool = False) -> None:
+        """Tell the workers; a job id that is queued, or was handed over just now, is not told twice
+        unless the caller knows that nobody took the work (`again`)."""
         ...
 
 

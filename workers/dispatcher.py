@@ -1,26 +1,32 @@
 """From facts to work: follows the log, records what it asks for, and tells the queue.
 
-It is the only enqueuer but for the reaper's second look. What it has recorded and could not tell
-the queue (Redis away, a crash in between) the reaper finds unclaimed.
+Whoever appends tells the queue of runs, too, and sooner (`adapters/announcing.py`): that is a hint,
+and this makes sure. What it has recorded and could not tell the queue (Redis away, a crash in
+between) the reaper finds unclaimed.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import structlog
 
 from adapters.wiring import Services
+from domain.builds import BuildClaimed
 from domain.decider import Recorded
 from domain.errors import Unavailable
 from domain.ids import split_stream
 from domain.jobs import Job, Release, jobs_for, queue_for
 from domain.ports import Held
+from domain.runs import RunClaimed
 from workers.envelopes import new_owner
 from workers.leading import lead
 
 ROLE = "dispatcher"
 BATCH = 500
+# What a fact asks for was told by whoever appended it, and is mostly claimed by then: it needs no
+# offer.
+GATHER_SECONDS = 0.02
 # Progress without work to offer is only saved this often: reading it again is harmless.
 SAVE_EVERY = 500
 
@@ -40,7 +46,7 @@ async def run_dispatcher(services: Services, stop: asyncio.Event) -> None:
 async def dispatch(services: Services) -> None:
     """Follow the log for ever, from where the last dispatcher was. Raises Unavailable."""
     saved = await services.leases.progress(ROLE)
-    async for batch in services.store.follow(after=saved, batch=BATCH):
+    async for batch in services.store.follow(after=saved, batch=BATCH, gather=GATHER_SECONDS):
         saved = await _take(services, batch, saved)
 
 
@@ -51,27 +57,29 @@ def job_of(held: Held) -> Job:
 
 async def _take(services: Services, batch: Sequence[Recorded[Any]], saved: int) -> int:
     """Record and tell what one batch asks for; returns the position that is saved now."""
-    waiting: list[Job] = []
+    waiting: dict[str, Job] = {}
     position = saved
     for recorded in batch:
         for work in jobs_for(recorded):
             match work:
-                case Job():
-                    waiting.append(work)
+                case Job(stream=stream):
+                    waiting[stream] = work
                 case Release(stream=stream):
-                    await _offer(services, waiting, position)
-                    waiting = []
+                    await _offer(services, waiting.values(), position)
+                    waiting = {}
                     await _release(services, stream, _position(recorded))
                     saved = _position(recorded)
+        if isinstance(recorded.event, RunClaimed | BuildClaimed):
+            waiting.pop(recorded.stream, None)
         position = _position(recorded)
     if waiting or position - saved >= SAVE_EVERY:
-        await _offer(services, waiting, position)
+        await _offer(services, waiting.values(), position)
         return position
     return saved
 
 
-async def _offer(services: Services, jobs: Sequence[Job], position: int) -> None:
-    ready = await services.leases.offer(jobs, follower=ROLE, position=position)
+async def _offer(services: Services, jobs: Iterable[Job], position: int) -> None:
+    ready = await services.leases.offer(list(jobs), follower=ROLE, position=position)
     await tell(services, ready)
 
 
@@ -80,12 +88,15 @@ async def _release(services: Services, stream: str, position: int) -> None:
     await tell(services, [job_of(held) for held in released])
 
 
-async def tell(services: Services, jobs: Sequence[Job]) -> None:
-    """Tell the queue of recorded work. If it cannot be told now, the reaper will."""
+async def tell(services: Services, jobs: Sequence[Job], *, again: bool = False) -> None:
+    """Tell the queue of recorded work. If it cannot be told now, the reaper will.
+
+    again: it was told before, and nobody took the work.
+    """
     if not jobs:
         return
     try:
-        await services.queue.enqueue(jobs)
+        await services.queue.enqueue(jobs, again=again)
     except Unavailable as error:
         log.debug("queue.not_told", jobs=len(jobs), error=error.detail)
         return

@@ -34,6 +34,8 @@ from workers.workshops import open_workshop
 # How long runs may go on after a stop was asked for; what is left is handed to other hosts.
 GRACE_SECONDS = 5.0
 JOIN_SECONDS = 3.0
+# Every append wakes all hosts, and next to none is a cancellation: they look at several at once.
+GATHER_SECONDS = 0.02
 ORPHANS_EVERY_SECONDS = 15.0
 
 log = structlog.stdlib.get_logger(__name__)
@@ -210,7 +212,8 @@ class RunHost:
         types = [RunCancelRequested.tag()]
         while True:
             try:
-                async for batch in self._services.store.follow(after=after, types=types):
+                follow = self._services.store.follow
+                async for batch in follow(after=after, types=types, gather=GATHER_SECONDS):
                     for recorded in batch:
                         hosted = self._runs.get(recorded.stream)
                         if hosted is not None:

@@ -68,4 +68,4 @@ async def _tell_again(services: Services, waiting: Sequence[Held]) -> None:
         streams = [held.stream for held in waiting]
         log.info("work.unclaimed", streams=streams)
         await services.leases.postpone(streams, AGAIN_SECONDS)
-        await tell(services, [job_of(held) for held in waiting])
+        await tell(services, [job_of(held) for held in waiting], again=True)

@@ -27,6 +27,9 @@ from domain.jobs import RUNS, stream_of
 # How long one blocking read takes at most, which is also how soon a stop is noticed.
 BLOCK_SECONDS = 1
 HEARTBEAT_SECONDS = 10.0
+# Whoever tells of a run that was handed over just now is told that it is known. Less than
+# `adapters.leases.CLAIM_SECONDS`, after which nobody is believed to have it.
+TOLD_SECONDS = 3
 WORKER_SECONDS = 60  # RQ's own record of this worker lasts so long after a heartbeat
 
 log = structlog.stdlib.get_logger(__name__)
@@ -143,7 +146,7 @@ class HintWorker(SimpleWorker):
         connection: Any = self.connection
         with connection.pipeline() as pipeline:
             pipeline.lrem(queue.intermediate_queue_key, 1, job.id)
-            pipeline.delete(job.key)
+            pipeline.expire(job.key, TOLD_SECONDS)
             pipeline.execute()
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:

@@ -16,7 +16,9 @@ from adapters.event_store.sqlite_statements import Facts, insert
 from domain.errors import Unavailable
 
 BUSY_SECONDS = 10.0  # how long other processes may keep the file before we give up
-RETRY_SECONDS = (0.0002, 0.002)  # between two looks whether they have
+# Between two looks whether they have: a transaction takes a few tenths of a millisecond.
+FIRST_RETRY_SECONDS = 0.0001
+LONGEST_RETRY_SECONDS = 0.002
 BATCH = 512  # appends committed together at most, so that none waits long for its neighbours
 
 
@@ -100,6 +102,7 @@ class Writer(threading.Thread):
         """
         connection = self._open()
         give_up = time.monotonic() + BUSY_SECONDS
+        pause = FIRST_RETRY_SECONDS
         while True:
             try:
                 connection.execute("BEGIN IMMEDIATE")
@@ -107,7 +110,8 @@ class Writer(threading.Thread):
                 busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # or a kind of it
                 if not busy or time.monotonic() > give_up:
                     raise
-                time.sleep(random.uniform(*RETRY_SECONDS))  # noqa: S311  # only to spread them
+                time.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # only to spread them
+                pause = min(2 * pause, LONGEST_RETRY_SECONDS)
             else:
                 return connection
 

@@ -103,14 +103,19 @@ class Store:
         return answer
 
     async def follow(
-        self, *, after: int, batch: int = 1000, types: Sequence[str] | None = None
+        self,
+        *,
+        after: int,
+        batch: int = 1000,
+        types: Sequence[str] | None = None,
+        gather: float = 0.0,
     ) -> AsyncIterator[list[Recorded[Any]]]:
         """Yield folding events from `after` on, for ever; see `EventStore`."""
 
         async def page(position: int) -> Page:
             return await self._page(position, batch, types)
 
-        async with aclosing(self._tails.follow(page, after)) as pages:
+        async with aclosing(self._tails.follow(page, after, gather)) as pages:
             async for recorded in pages:
                 yield recorded
 

@@ -45,9 +45,11 @@ class Tails:
             hint.set()
 
     async def follow(
-        self, read: Callable[[int], Awaitable[Page]], after: int
+        self, read: Callable[[int], Awaitable[Page]], after: int, gather: float = 0.0
     ) -> AsyncGenerator[list[Recorded[Any]]]:
         """Yield what `read` finds after a position, and go on from there, for ever.
+
+        gather: seconds from a hint until it is read, so that more has come by then.
 
         A hint that comes while a page is read counts for the next one, so none is lost; and
         positions become visible in order, so going on after the last one skips nothing.
@@ -61,15 +63,16 @@ class Tails:
                 if page:
                     yield page
                 after = max(after, reached)
-                if not more:
-                    await _wait(hint)
+                if not more and await _wait(hint) and gather:
+                    await asyncio.sleep(gather)
         finally:
             self._waiting.discard(hint)
 
 
-async def _wait(hint: asyncio.Event) -> None:
+async def _wait(hint: asyncio.Event) -> bool:
+    """Return when it is time to look: True for a hint, False for the poll."""
     try:
         async with asyncio.timeout(POLL_SECONDS):
-            await hint.wait()
+            return await hint.wait()
     except TimeoutError:
-        return
+        return False

@@ -74,15 +74,47 @@ async def test_telling_twice_queues_once(connection: redis.Redis) -> None:
     assert waiting(connection, RUNS) == [RUN.id]
 
 
+async def test_a_hint_is_the_job_that_would_be_queued(connection: redis.Redis) -> None:
+    queue = RqQueue(connection)
+    look: Any = connection  # Any: redis-py leaves replies open
+
+    assert look.execute_command(*queue.hint(RUN)) == 1
+
+    assert waiting(connection, RUNS) == [RUN.id]
+    hinted: Any = open_rq_queue(RUNS, connection).fetch_job(RUN.id)
+    empty(connection)
+    await queue.enqueue([RUN])
+    queued: Any = open_rq_queue(RUNS, connection).fetch_job(RUN.id)
+    times = {"created_at", "enqueued_at"}
+    shown = [
+        {name: value for name, value in job.to_dict().items() if name not in times}
+        for job in (hinted, queued)
+    ]
+    assert shown[0] == shown[1]
+
+
+async def test_a_hint_and_telling_queue_once(connection: redis.Redis) -> None:
+    queue = RqQueue(connection)
+    look: Any = connection  # Any: as above
+
+    for _ in range(2):
+        look.execute_command(*queue.hint(RUN))
+    await queue.enqueue([RUN])
+    await queue.enqueue([RUN], again=True)
+
+    assert waiting(connection, RUNS) == [RUN.id]
+
+
 async def test_a_job_that_died_with_its_worker_can_be_queued_again(
     connection: redis.Redis,
 ) -> None:
     queue = RqQueue(connection)
     await queue.enqueue([RUN])
     assert pop(connection, RUNS) == RUN.id
-    assert waiting(connection, RUNS) == []
-
     await queue.enqueue([RUN])
+    assert waiting(connection, RUNS) == []  # it may be at work
+
+    await queue.enqueue([RUN], again=True)
 
     assert waiting(connection, RUNS) == [RUN.id]
     assert open_rq_queue(RUNS, connection).intermediate_queue.get_job_ids() == []
@@ -99,7 +131,7 @@ async def test_a_job_that_failed_can_be_queued_again(connection: redis.Redis) ->
     registry: Any = rq_queue.failed_job_registry  # Any: half of RQ's parameters are untyped
     registry.add(job)
 
-    await queue.enqueue([RUN])
+    await queue.enqueue([RUN], again=True)
 
     assert waiting(connection, RUNS) == [RUN.id]
     assert registry.get_job_ids() == []

@@ -14,6 +14,7 @@ from rq.version import VERSION
 
 from adapters.connections import connect_blocking
 from adapters.job_queue import open_rq_queue
+from adapters.leases import CLAIM_SECONDS
 from domain.jobs import RUNS
 from tests.redis_server import RedisServer, empty, wait_until
 from workers.rq_host import Hints
@@ -107,14 +108,17 @@ def test_the_methods_that_are_replaced_exist() -> None:
         assert callable(getattr(Worker, name))
 
 
-def test_a_hint_is_handed_over_and_leaves_nothing(host: Host, connection: redis.Redis) -> None:
+def test_a_hint_is_handed_over_and_is_remembered_for_a_moment(
+    host: Host, connection: redis.Redis
+) -> None:
     enqueue(connection, "run-1", job_id="run-1-1", unique=True)
     wait_until(lambda: host.streams == ["run-1"], SECONDS, "the hint")
 
     host.stop()
 
     look: Any = connection  # Any: redis-py leaves keyword arguments open
-    assert look.keys("rq:job*") == []
+    assert look.keys("rq:job*") == [b"rq:job:run-1-1"]
+    assert 0 < look.ttl("rq:job:run-1-1") < CLAIM_SECONDS
     assert look.keys("rq:queue:*") == []
     assert look.keys("rq:wip:*") == []
 

@@ -14,7 +14,7 @@ from domain.builds import BUILD, BuildEnded, ClaimBuild
 from domain.deploying import end_build
 from domain.handling import Unit
 from domain.jobs import BUILDS, RUNS
-from tests.redis_server import RedisServer
+from tests.redis_server import RedisServer, empty
 from tests.workers.worlds import World, eventually
 from workers import leading
 from workers.claims import claim_run
@@ -77,11 +77,38 @@ async def test_a_requested_run_is_recorded_and_told(
     assert await world.services.leases.progress(ROLE) > 0
 
 
+async def test_a_run_is_told_by_whoever_appended_it(
+    world: World, redis_server: RedisServer
+) -> None:
+    await world.deploy()
+
+    run_id = await world.request()  # and nobody dispatches
+
+    assert await told(redis_server, RUNS, 1) == [f"run-{run_id}-1"]
+
+
+async def test_what_was_claimed_meanwhile_needs_no_offer(
+    world: World, redis_server: RedisServer
+) -> None:
+    await world.deploy()
+    claimed, waiting = await world.request(), await world.request()
+    assert await claim_run(world.services, claimed, "host") is not None
+    await world.services.leases.drop(f"run-{claimed}", 1)
+
+    async with dispatching(world):
+        await eventually(lambda: world.held(waiting))
+
+    assert await world.services.leases.held(f"run-{claimed}") is None
+
+
 async def test_what_was_requested_while_nobody_dispatched_is_told_in_order(
     world: World, redis_server: RedisServer
 ) -> None:
     await world.deploy()
     runs = [await world.request() for _ in range(5)]
+    await told(redis_server, RUNS, 5)
+    with redis_server.client() as client:
+        empty(client)
 
     async with dispatching(world):
         assert sorted(await told(redis_server, RUNS, 5)) == sorted(f"run-{id}-1" for id in runs)
@@ -157,16 +184,16 @@ async def test_one_dispatches_at_a_time_and_another_takes_over(
     async with open_services(settings, name="second") as services:
         first_stop, second_stop = asyncio.Event(), asyncio.Event()
         first = asyncio.create_task(run_dispatcher(world.services, first_stop))
-        await world.request()
-        await told(redis_server, RUNS, 1)
+        one = await world.request()
+        await eventually(lambda: world.held(one))
         second = asyncio.create_task(run_dispatcher(services, second_stop))
-        await world.request()
-        await told(redis_server, RUNS, 2)
+        two = await world.request()
+        await eventually(lambda: world.held(two))
 
         first.cancel()  # without a word, as a crash
         await asyncio.gather(first, return_exceptions=True)
-        await world.request()
+        three = await world.request()
 
-        assert len(await told(redis_server, RUNS, 3)) == 3
+        await eventually(lambda: world.held(three))
         second_stop.set()
         await second
