@@ -12,6 +12,7 @@ from contextlib import aclosing
 from typing import Any
 
 import structlog
+from prometheus_client import Gauge
 from redis import asyncio as aioredis
 
 from adapters.connections import DOWN, Line
@@ -28,6 +29,8 @@ BLOCK_MILLISECONDS = 5_000
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 2.0
 
+REDIS_UP = Gauge("argosy_redis_up", "0 while Redis does not answer this part.", ["part"])
+
 log = structlog.stdlib.get_logger(__name__)
 
 
@@ -41,6 +44,8 @@ class Weather:
 
     def __init__(self, part: str) -> None:
         self._part = part
+        self._up = REDIS_UP.labels(part)
+        self._up.set(1)
         self._pause = 0.0
         self._until = 0.0
 
@@ -53,12 +58,14 @@ class Weather:
         """Note that it answered."""
         if self._pause:
             log.info("redis.back", part=self._part)
+        self._up.set(1)
         self._pause = self._until = 0.0
 
     def broke(self, error: Exception) -> float:
         """Note that it did not; returns the seconds to wait before the next try."""
         if not self._pause:
             log.warning("redis.lost", part=self._part, error=str(error))
+            self._up.set(0)
         self._pause = min(max(self._pause * 2, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
         self._until = time.monotonic() + self._pause
         return self._pause

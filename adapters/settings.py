@@ -54,6 +54,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     master_key_file: a file with the master key in it, instead.
     outbound_allow: where models and tools may be beside the public internet: hosts, `host:port` and
     networks, such as `ollama:11434,10.1.0.0/16`.
+    metrics_port: where a process other than the API serves `/metrics`, each on a port of its own;
+    0 for not at all. The API serves it where it listens, to keys.
+    metrics_host: the address for that. It takes no key: keep it from strangers.
     log_format: `json` for programs, `text` for people.
     log_level: what is logged: this and everything worse.
     """
@@ -78,6 +81,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     master_key: Concealed = Concealed()
     master_key_file: Path = Path()
     outbound_allow: str = ""
+    metrics_port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    metrics_host: str = "127.0.0.1"
     log_format: Literal["json", "text"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

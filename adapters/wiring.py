@@ -12,6 +12,7 @@ from adapters.announcing import Announcer
 from adapters.blobs import FolderBlobs
 from adapters.connections import connect, connect_blocking
 from adapters.event_store.store import Store, open_store
+from adapters.facts import count
 from adapters.job_queue import RqQueue
 from adapters.live_streams import RedisLiveStreams
 from adapters.master_keys import read_master_key
@@ -64,6 +65,7 @@ async def open_services(
     queue = RqQueue(connect_blocking(settings.redis))
     announcer = Announcer(live, queue)
     store.on_commit(announcer.committed)
+    store.on_commit(count)
     tasks = [_task(announcer.run()), _task(_pass_on_wakes(live, store))]
     try:
         yield Services(

@@ -2,16 +2,30 @@
 
 import re
 import time
+from functools import cache
 
 import structlog
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from prometheus_client import Counter, Gauge, Histogram
 
+from adapters.metrics import SECONDS
 from api.limits import ALLOWANCE, Allowance
 from domain.ids import new_id
 
 HEADER = b"x-request-id"
 _ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
-QUIET = frozenset({"/healthz", "/readyz"})
+QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+
+OPEN = Gauge("argosy_requests_open", "Requests under way, streams included.")
+ANSWERED = Counter(
+    "argosy_requests_total", "Requests that were answered.", ["method", "route", "status"]
+)
+BEGAN = Histogram(
+    "argosy_request_seconds",
+    "Time until an answer began.",
+    ["method", "route"],
+    buckets=SECONDS,
+)
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -34,20 +48,26 @@ class AccessLog:
         request_id = _given(scope) or new_id()
         scope["state"]["request_id"] = request_id
         header = (HEADER, request_id.encode())
-        status = 0
+        status, answered = 0, started
 
         async def answer(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answered
             if message["type"] == "http.response.start":
+                answered = time.perf_counter()
                 status = message["status"]
                 allowance: Allowance | None = scope["state"].get(ALLOWANCE)
                 limits = allowance.headers() if allowance else ()
                 message["headers"] = [*message["headers"], header, *limits]
             await send(message)
 
+        OPEN.inc()
         try:
             await self._app(scope, receive, answer)
         finally:
+            OPEN.dec()
+            counter, seconds = _counted(*route_of(scope), status)
+            counter.inc()
+            seconds.observe(answered - started)
             path = scope["path"]
             write = log.debug if path in QUIET else log.info
             write(
@@ -58,6 +78,18 @@ class AccessLog:
                 ms=round((time.perf_counter() - started) * 1000, 1),
                 request_id=request_id,
             )
+
+
+def route_of(scope: HTTPScope) -> tuple[str, str]:
+    """Return method and route, of which there are few: a client may ask for anything."""
+    if "path_template" in scope:
+        return scope["method"], scope["path_template"]
+    return "other", "other"
+
+
+@cache  # there are as few as there are labels
+def _counted(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    return ANSWERED.labels(method, route, str(status)), BEGAN.labels(method, route)
 
 
 def _given(scope: Scope) -> str | None:

@@ -30,6 +30,7 @@ from api.auth import Authentication
 from api.bodies import StrictBody
 from api.calls import Shared, provide_call
 from api.dialects.runagents import routes as runagents
+from api.metrics import show_metrics
 from api.openapi import openapi_config
 from api.problems import MAX_BODY_BYTES, ErrorAnswers
 from domain.execution import Base
@@ -91,7 +92,7 @@ def create_app(services: Services, reads: ReadModels, *, base: Base | None = Non
         return_dto=None,
     )
     app = Litestar(
-        route_handlers=[health.healthz, health.readyz, v1, *runagents.routers()],
+        route_handlers=[health.healthz, health.readyz, show_metrics, v1, *runagents.routers()],
         exception_handlers={Exception: errors},
         lifespan=[following],
         logging_config=None,

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import structlog
 from msgspec import Struct
+from prometheus_client import Gauge
 
 from domain.decider import Recorded
 from domain.errors import Unavailable
@@ -27,6 +28,9 @@ HEARTBEAT_SECONDS = 15.0
 QUEUE_CHUNKS = 1000  # that wait for one slow client; with more it reads SQL
 PAGE_EVENTS = 500
 LINGER_SECONDS = 60.0  # how long Redis is listened to after the last follower has left
+
+FOLLOWED = Gauge("argosy_live_streams", "Runs and builds that somebody follows.")
+FOLLOWERS = Gauge("argosy_live_subscribers", "Clients that follow a run or a build.")
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -299,16 +303,20 @@ class LiveHub:
             watch = asyncio.create_task(topic.watch(), name=f"watch {stream}")
             watch.add_done_callback(topic.stopped)
             self._watches[stream] = watch
+            FOLLOWED.inc()
         follower = Follower()
         self._wanted.set()
         topic.followers.add(follower)
+        FOLLOWERS.inc()
         if self.closed.is_set():
             follower.close()
         try:
             yield topic, follower
         finally:
             topic.followers.discard(follower)
+            FOLLOWERS.dec()
             if not topic.followers:
+                FOLLOWED.dec()
                 del self._topics[stream]
                 self._left = time.monotonic()
                 self._watches.pop(stream).cancel()

@@ -7,6 +7,7 @@ import sys
 
 import uvloop
 
+from adapters.metrics import metrics_served
 from adapters.settings import Settings, read_settings
 from adapters.telemetry import configure
 from adapters.wiring import open_services
@@ -20,7 +21,7 @@ async def _run_until_signalled(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with open_services(settings, name="projector") as services:
+    async with open_services(settings, name="projector") as services, metrics_served(settings):
         await run(services, stop)
 
 

@@ -1,9 +1,12 @@
 """The reference is read off the code, and every page is linked to something that exists."""
 
+import importlib
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from tests.reference import PAGES, REFERENCE
 
@@ -43,6 +46,32 @@ def test_files_that_are_named_exist() -> None:
     }
 
     assert missing == set()
+
+
+# What counts something, all processes together.
+COUNTING = ("api.app", "workers.dispatcher", "workers.host", "workers.reaper")
+LABELS = {
+    *("decision", "found", "how", "kind", "method", "outcome", "part", "projection", "reason"),
+    *("route", "stage", "state", "status", "vendor", "why", "work"),
+}
+_METRIC = re.compile(r"`(argosy_[a-z_]+)(?:\{([a-z,]+)\})?`")
+
+
+def test_metrics_are_in_the_guide_with_labels_of_few_values() -> None:
+    """A new label's name goes into LABELS once somebody has thought of how many values it has."""
+    for module in COUNTING:
+        importlib.import_module(module)
+    registry: Any = REGISTRY  # Any: the library keeps the names of labels to itself
+    counted: dict[str, set[str]] = {
+        each._name: set(each._labelnames)
+        for name, each in registry._names_to_collectors.items()
+        if name.startswith("argosy_")
+    }
+    guide = _METRIC.findall((ROOT / "docs" / "guides" / "operate.md").read_text())
+    written = {name.removesuffix("_total"): set(labels.split(",")) - {""} for name, labels in guide}
+
+    assert counted == written
+    assert set().union(*counted.values()) <= LABELS
 
 
 def test_decisions_are_numbered_without_gaps_and_say_what_enforces_them() -> None:

@@ -17,6 +17,7 @@ import structlog
 import uvloop
 
 from adapters import telemetry
+from adapters.metrics import metrics_served
 from adapters.settings import Settings, read_settings
 from adapters.wiring import Services, open_services
 from domain.errors import ArgosyError
@@ -73,7 +74,10 @@ def build(settings: Settings) -> None:
 
 async def _serve(settings: Settings, name: str, loop: Loop, *, needs_vault: bool) -> None:
     stop = stop_on_signals()
-    async with open_services(settings, name=name, needs_vault=needs_vault) as services:
+    async with (
+        open_services(settings, name=name, needs_vault=needs_vault) as services,
+        metrics_served(settings),
+    ):
         log.info("ready")
         await loop(services, stop)
 

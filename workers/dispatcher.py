@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import structlog
+from prometheus_client import Counter
 
 from adapters.wiring import Services
-from domain.builds import BuildClaimed
+from domain.builds import BuildClaimed, BuildEnded
 from domain.decider import Recorded
 from domain.errors import Unavailable
 from domain.ids import split_stream
@@ -29,6 +30,12 @@ BATCH = 500
 GATHER_SECONDS = 0.02
 # Progress without work to offer is only saved this often: reading it again is harmless.
 SAVE_EVERY = 500
+
+TOLD = Counter(
+    "argosy_jobs_told_total", "Jobs that needed a hint beside their append's.", ["outcome"]
+)
+# A build is done by a process that ends with it, so it is counted by who hears of every end.
+BUILDS_ENDED = Counter("argosy_builds_ended_total", "Builds, by how they ended.", ["how"])
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -69,8 +76,13 @@ async def _take(services: Services, batch: Sequence[Recorded[Any]], saved: int) 
                     waiting = {}
                     await _release(services, stream, _position(recorded))
                     saved = _position(recorded)
-        if isinstance(recorded.event, RunClaimed | BuildClaimed):
-            waiting.pop(recorded.stream, None)
+        match recorded.event:
+            case RunClaimed() | BuildClaimed():
+                waiting.pop(recorded.stream, None)
+            case BuildEnded(how=how):
+                BUILDS_ENDED.labels(how).inc()
+            case _:
+                pass
         position = _position(recorded)
     if waiting or position - saved >= SAVE_EVERY:
         await _offer(services, waiting.values(), position)
@@ -99,7 +111,9 @@ async def tell(services: Services, jobs: Sequence[Job], *, again: bool = False) 
         await services.queue.enqueue(jobs, again=again)
     except Unavailable as error:
         log.debug("queue.not_told", jobs=len(jobs), error=error.detail)
+        TOLD.labels("lost").inc(len(jobs))
         return
+    TOLD.labels("queued").inc(len(jobs))
     for job in jobs:
         category, id = split_stream(job.stream)
         log.info("work.queued", queue=job.queue, job=job.id, **{category: id})

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import structlog
+from prometheus_client import Gauge
 from structlog.contextvars import bound_contextvars
 
 from adapters.scratch import sweep_scratch
@@ -37,6 +38,9 @@ JOIN_SECONDS = 3.0
 # Every append wakes all hosts, and next to none is a cancellation: they look at several at once.
 GATHER_SECONDS = 0.02
 ORPHANS_EVERY_SECONDS = 15.0
+
+SLOTS = Gauge("argosy_run_slots", "Runs that this host holds at most.")
+HOSTED = Gauge("argosy_runs_hosted", "Runs that this host holds now.")
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -78,6 +82,7 @@ class RunHost:
             lost=self._stop_lost,
             stray=self._find_stray,
         )
+        SLOTS.set(settings.run_slots)
         self._hints = Hints(settings.redis, self.owner, settings.run_slots, self._take)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -119,6 +124,7 @@ class RunHost:
             self._hints.free()
             return
         hosted = self._runs[stream] = Hosted()
+        HOSTED.inc()
         hosted.task = asyncio.create_task(self._host(stream, hosted))
 
     async def _host(self, stream: str, hosted: Hosted) -> None:
@@ -138,6 +144,7 @@ class RunHost:
         finally:
             self._heartbeats.forget(stream)
             self._runs.pop(stream, None)
+            HOSTED.dec()
             self._hints.free()
 
     async def _run_claimed(self, stream: str, hosted: Hosted) -> None:

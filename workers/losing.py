@@ -4,6 +4,7 @@ from typing import Any
 
 import structlog
 from msgspec import Struct
+from prometheus_client import Counter
 
 from adapters.wiring import Services
 from domain import builds, runs
@@ -17,6 +18,8 @@ from domain.ports import Change, DropLease, Held
 from domain.runs import RUN, EndRun, LoseRun, RunEnded
 from workers.envelopes import meta_after
 from workers.histories import read_history
+
+LOST = Counter("argosy_work_lost_total", "Runs and builds taken from a lost worker.", ["work"])
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -45,6 +48,7 @@ async def lose(services: Services, loss: Loss) -> bool:
     except Conflict as refusal:
         log.info("work.not_lost", stream=loss.stream, attempt=loss.attempt, why=refusal.detail)
         return False
+    LOST.labels(category).inc()
     log.warning("work.lost", stream=loss.stream, attempt=loss.attempt, detail=loss.detail)
     return True
 

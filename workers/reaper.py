@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import structlog
 from msgspec.structs import replace
+from prometheus_client import Counter
 
 from adapters.wiring import Services
 from domain import builds, runs
@@ -18,6 +19,8 @@ ROLE = "reaper"
 # How long work that was told of again may stay unclaimed before it is told of once more.
 AGAIN_SECONDS = 5.0
 BATCH = 100
+
+UNCLAIMED = Counter("argosy_jobs_unclaimed_total", "Work that nobody had claimed in time.")
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -67,5 +70,6 @@ async def _tell_again(services: Services, waiting: Sequence[Held]) -> None:
     if waiting:
         streams = [held.stream for held in waiting]
         log.info("work.unclaimed", streams=streams)
+        UNCLAIMED.inc(len(streams))
         await services.leases.postpone(streams, AGAIN_SECONDS)
         await tell(services, [job_of(held) for held in waiting], again=True)

@@ -74,7 +74,15 @@ class Hints:
             # RQ remembers a worker that lost its connection for a while: a name is used once.
             name = f"{self._name}-{secrets.token_hex(4)}"
             try:
-                HintWorker(connection, name, self._slots, self._stopping, self._take).work()
+                worker = HintWorker(
+                    connection,
+                    name,
+                    self._slots,
+                    self._stopping,
+                    self._take,
+                    answered=weather.fine,
+                )
+                worker.work()
             except DOWN as error:
                 pause = weather.broke(error)
             else:
@@ -95,6 +103,8 @@ class HintWorker(SimpleWorker):
         slots: threading.Semaphore,
         stopping: threading.Event,
         take: Callable[[str], None],
+        *,
+        answered: Callable[[], None],
     ) -> None:
         super().__init__(  # pyright: ignore[reportUnknownMemberType]  # half of it is untyped
             [open_rq_queue(RUNS, connection)],
@@ -106,6 +116,7 @@ class HintWorker(SimpleWorker):
         self._slots = slots
         self._stopping = stopping
         self._take = take
+        self._answered = answered
         self._beat_at = 0.0
 
     def dequeue_job_and_maintain_ttl(
@@ -155,6 +166,7 @@ class HintWorker(SimpleWorker):
         if now - self._beat_at >= HEARTBEAT_SECONDS:
             self._beat_at = now
             super().heartbeat(timeout, pipeline)
+            self._answered()
 
     def subscribe(self) -> None:
         """Take no commands from RQ's channel: who stops a run is in the log."""

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct
+from prometheus_client import Counter, Histogram
 
 from domain.decider import Event, Recorded
 from domain.errors import AlreadyAnswered, ArgosyError, Fenced, NameTaken, VersionConflict
@@ -37,6 +38,14 @@ EVENT_COLUMNS = (
     "stream, version, position, workspace_id, type, schema_version, data, at, actor, command_id,"
     " correlation_id, causation_id"
 )
+
+
+COMMITTED = Histogram(
+    "argosy_append_batch_appends",
+    "Appends that this process committed together; the sum is all its appends.",
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
+)
+WRITTEN = Counter("argosy_events_written_total", "Events and entries that this process appended.")
 
 
 class Head(NamedTuple):
@@ -249,6 +258,9 @@ class Plan:
 
         offset: what has to be added to the plan's positions. position: the log's head now.
         """
+        if self.accepted:
+            COMMITTED.observe(len(self.accepted))
+            WRITTEN.inc(len(self.rows))
         at = datetime.fromtimestamp(self.at / 1_000_000, UTC)
         for item, first, last in self.accepted:
             last_position = None

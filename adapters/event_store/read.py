@@ -47,6 +47,14 @@ LAST_FOLDING = (
 HEAD = "SELECT position FROM log_head"
 RESOLVE = "SELECT id FROM reservations WHERE scope = $1 AND kind = $2 AND name = $3"
 NAMES = "SELECT name, id FROM reservations WHERE scope = $1 AND kind = $2 ORDER BY name"
+CENSUS = """
+SELECT CASE WHEN stream LIKE 'run-%' THEN 'run' WHEN stream LIKE 'build-%' THEN 'build'
+        ELSE 'other' END,
+    CASE WHEN waits_for <> '' THEN 'parked' WHEN owner = '' THEN 'unclaimed'
+        WHEN expires_at <= now_us() THEN 'expired' ELSE 'held' END,
+    count(*)
+FROM leases GROUP BY 1, 2
+"""
 ANSWERED = "SELECT body_hash, answer FROM commands WHERE scope = $1 AND key = $2"
 
 # What finds a row, the few events of one stream that are folded, or what is new at the log's end.

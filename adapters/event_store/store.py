@@ -1,9 +1,12 @@
 """The log that everything else works with: appends, reads, followers and leases of one database."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
+
+from prometheus_client import Counter, Histogram
 
 from adapters.event_store import read
 from adapters.event_store.append import Head, make_item
@@ -13,9 +16,15 @@ from adapters.event_store.postgres import open_postgres
 from adapters.event_store.sqlite import SqliteDatabase
 from adapters.event_store.tail import Page, Tails
 from adapters.leases import SqlLeases
+from adapters.metrics import SECONDS
 from domain.decider import Recorded
-from domain.errors import IdempotencyMismatch
+from domain.errors import ArgosyError, IdempotencyMismatch
 from domain.ports import Answer, Appended, Change, Leases, Meta, Reservation, StreamHead
+
+APPENDED = Histogram(
+    "argosy_append_seconds", "Time from an append to its durable commit.", buckets=SECONDS
+)
+REFUSED = Counter("argosy_appends_refused_total", "Appends that were not done.", ["why"])
 
 
 class Store:
@@ -53,8 +62,15 @@ class Store:
     ) -> Appended:
         """Do all of it or nothing, with whatever else waits; see `EventStore`."""
         answered: asyncio.Future[Appended] = self._loop.create_future()
-        self.database.submit(make_item(changes, meta, reservations, answer, answered))
-        return await answered
+        began = time.perf_counter()
+        try:
+            self.database.submit(make_item(changes, meta, reservations, answer, answered))
+            appended = await answered
+        except ArgosyError as error:
+            REFUSED.labels(error.type).inc()
+            raise
+        APPENDED.observe(time.perf_counter() - began)
+        return appended
 
     async def load(self, stream: str) -> StreamHead:
         """Return a stream's folding events; see `EventStore`."""
@@ -101,6 +117,14 @@ class Store:
         if stored_hash != body_hash:
             raise IdempotencyMismatch(f"The key {key} was used before, with another body.", key=key)
         return answer
+
+    async def census(self) -> list[tuple[str, str, int]]:
+        """Return how much work there is that has not ended: category, state, count.
+
+        States: `parked` until a build ends, `unclaimed`, `held`, or `expired` by its worker.
+        """
+        rows = await self.database.fetch(read.CENSUS, ())
+        return [(row[0], row[1], row[2]) for row in rows]
 
     async def follow(
         self,

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from msgspec.structs import replace
 
 from adapters.event_store.store import Store
+from api.metrics import look
 from domain.decider import Recorded
 from domain.errors import Unavailable
 from domain.runs import RunAnchored, RunClaimed
@@ -26,6 +27,7 @@ from projections.registry import PROJECTIONS
 from projections.runs import RUNS, list_runs
 from projections.runs import project as project_runs
 from projections.workspaces import WORKSPACES, list_workspaces
+from tests.pages import here
 from tests.projections.histories import (
     built,
     caught_up,
@@ -129,6 +131,13 @@ async def test_a_poison_event_stops_one_projection_where_it_is(
     assert runs.error == "ValueError: cannot project run-poison"
     assert [row.id for row in (await list_runs(reads, "w")).items] == ["r1"]
     assert [row.id for row in (await list_workspaces(reads, "o")).items] == ["w"]
+    await look(store, reads)
+    shown = here()
+    assert shown["argosy_projection_stopped", "runs"] == 1
+    assert shown["argosy_projection_stopped", "workspaces"] == 0
+    assert shown["argosy_projection_lag_events", "runs"] == after.position - before.position
+    assert 0 < shown["argosy_projection_lag_seconds", "runs"] < 60
+    assert shown["argosy_projection_lag_seconds", "workspaces"] == 0
 
 
 async def stopped(reads: ReadModels) -> bool:

@@ -15,6 +15,7 @@ from domain.entries import MessageSaid
 from domain.ids import new_id
 from domain.jobs import RUNS
 from domain.runs import RunClaimed, RunEnded, RunRetried, RunStarted
+from tests.pages import here
 from tests.redis_server import RedisServer, empty
 from tests.workers.worlds import (
     Process,
@@ -234,6 +235,7 @@ async def test_runs_go_on_and_new_ones_start_when_redis_lost_everything(
 
         assert time.monotonic() - start < 8
         assert (await world.ended(run)).how == "completed"
+        assert here()["argosy_redis_up", "hints"] == 1  # again
 
 
 async def test_a_run_requested_while_its_hint_is_lost_starts_within_seconds(

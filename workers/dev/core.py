@@ -14,6 +14,7 @@ from typing import Any
 import uvloop
 
 from adapters import telemetry
+from adapters.metrics import metrics_served
 from adapters.settings import Settings, read_settings
 from adapters.wiring import Services, open_services
 from domain.errors import ArgosyError
@@ -33,7 +34,11 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
 
-    async with open_services(settings, name="core") as services, asyncio.TaskGroup() as group:
+    async with (
+        open_services(settings, name="core") as services,
+        metrics_served(settings),
+        asyncio.TaskGroup() as group,
+    ):
         group.create_task(projector(services, stop))
         group.create_task(run_dispatcher(services, stop))
         group.create_task(run_reaper(services, stop))

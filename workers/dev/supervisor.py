@@ -189,6 +189,14 @@ class Supervisor:
                 child.signal(signal.SIGKILL)
         end_descendants()
 
+    def _metrics_port(self, child: str) -> str:
+        """Return a port for each process that needs one, from the one that was asked for on."""
+        first = os.environ.get("ARGOSY_METRICS_PORT", "0")
+        pages = ["core", *(f"host-{n}" for n in range(1, self._workers + 1))]
+        if child not in pages or first == "0":
+            return "0"
+        return str(int(first) + pages.index(child)) if first.isdecimal() else first
+
     def _child(self, name: str, command: list[str], *, once: bool = False) -> Child:
         log = self._directory.logs / f"{name}.log"
         if log.exists():
@@ -205,6 +213,7 @@ class Supervisor:
             "ARGOSY_HOST": self._host,
             "ARGOSY_PORT": str(self._port),
             "ARGOSY_DEV_API_KEY": self._key,
+            "ARGOSY_METRICS_PORT": self._metrics_port(child),
         }
         databases = {
             "ARGOSY_DATABASE": f"sqlite:///{data / LOG}",

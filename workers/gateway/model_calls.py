@@ -2,6 +2,10 @@
 
 import time
 
+from prometheus_client import Counter, Histogram
+
+from adapters.facts import status_class
+from adapters.metrics import SECONDS
 from domain.entries import ModelCalled
 from domain.ids import new_id
 from domain.models import Usage, cost_usd
@@ -11,6 +15,15 @@ from workers.gateway.usage import Meter
 
 MAX_TEXT = 500
 ENDED_EARLY = "The call was ended before its answer was complete."
+
+CALLS = Counter("argosy_model_calls_total", "Model calls.", ["vendor", "status"])
+CALL_SECONDS = Histogram(
+    "argosy_model_call_seconds",
+    "Time of a model call, from its head to its last byte.",
+    ["vendor"],
+    buckets=(*SECONDS, 60.0, 120.0, 300.0),
+)
+TOKENS = Counter("argosy_model_tokens_total", "Tokens that models used.", ["vendor", "kind"])
 
 
 class ModelCall:
@@ -57,9 +70,18 @@ class ModelCall:
             error=self.error[:MAX_TEXT],
         )
         self._journal.add([entry])
+        _count(entry, chosen)
 
     def _elapsed(self) -> float:
         return round((time.monotonic() - self._began) * 1000, 3)
+
+
+def _count(entry: ModelCalled, chosen: Chosen | None) -> None:
+    vendor = (chosen.provider.serves or chosen.provider.vendor) if chosen else "none"
+    CALLS.labels(vendor, status_class(entry.status)).inc()
+    CALL_SECONDS.labels(vendor).observe(entry.milliseconds / 1000)
+    TOKENS.labels(vendor, "input").inc(entry.input_tokens)
+    TOKENS.labels(vendor, "output").inc(entry.output_tokens)
 
 
 def _cost(chosen: Chosen, usage: Usage | None) -> float | None:

@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path, PurePosixPath
 
+from prometheus_client import Counter, Gauge
+
 from domain.errors import Invalid
 from workers.sandboxes.driver import SandboxUnsupported, Scope, Spec
 from workers.sandboxes.groups import Cgroups, Group, make_group, remove
@@ -23,6 +25,10 @@ from workers.sandboxes.namespaces import Paths
 from workers.sandboxes.opened import BubblewrapSandbox
 from workers.sandboxes.owners import Owner
 from workers.sandboxes.uids import Uids
+
+OPEN = Gauge("argosy_sandboxes_open", "Sandboxes of this process.")
+OPENED = Counter("argosy_sandboxes_opened_total", "Sandboxes that opened.")
+FAILED = Counter("argosy_sandboxes_failed_total", "Sandboxes that did not open.")
 
 
 class BubblewrapDriver:
@@ -56,11 +62,16 @@ class BubblewrapDriver:
         self._check(spec)
         with self._uid_for(spec) as uid:
             self._hand_over(spec, uid)
-            sandbox = await self._launch(spec, uid)
+            with FAILED.count_exceptions():
+                sandbox = await self._launch(spec, uid)
+            OPEN.inc()
             try:
-                await sandbox.start()
+                with FAILED.count_exceptions():
+                    await sandbox.start()
+                OPENED.inc()
                 yield sandbox
             finally:
+                OPEN.dec()
                 await _to_the_end(sandbox.destroy())
 
     def _check(self, spec: Spec) -> None:
