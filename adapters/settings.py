@@ -42,6 +42,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     lease_seconds: how long a worker may be silent before its work is taken over.
     sweep_seconds: how often the reaper looks.
     run_slots: runs that one run host holds at once.
+    drain_seconds: how long work under way may go on after a process was told to stop: runs, builds
+    and requests. What is left then is handed back, or cut off.
+    unready_seconds: before that, how long the API goes on serving while `/readyz` answers 503, so
+    that load balancers send clients elsewhere.
     limit_scope: `sandbox` (a server: refuse where limits cannot be enforced for a whole sandbox) or
     `process` (a person's machine: an ordinary user without cgroups).
     sandbox_uids: uids for sandboxes where a worker is started by root, such as `200000-265535`; by
@@ -74,6 +78,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     lease_seconds: float = 10.0
     sweep_seconds: float = 1.0
     run_slots: int = 64
+    drain_seconds: Annotated[float, Meta(ge=0)] = 30.0
+    unready_seconds: Annotated[float, Meta(ge=0)] = 3.0
     limit_scope: Literal["sandbox", "process"] = "sandbox"
     sandbox_uids: str = ""
     cgroups: Literal["auto", "v2", "hybrid", "none"] = "auto"

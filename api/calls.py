@@ -36,9 +36,10 @@ class WorkspaceIsArchived(Conflict):
 
 
 class Shared:
-    """The parts that all requests of this process share."""
+    """The parts that all requests of this process share. `draining`: it was told to stop."""
 
     def __init__(self, services: Services, reads: ReadModels, base: Base) -> None:
+        self.draining = False
         self.services = services
         self.reads = reads
         self.base = base

@@ -32,9 +32,9 @@ class Checks(Struct, frozen=True, kw_only=True):
 
 
 class Readiness(Struct, frozen=True, kw_only=True):
-    """status: `ok` while requests can be served, perhaps slowly."""
+    """status: `ok` while requests can be served, perhaps slowly; `draining` before the end."""
 
-    status: Condition
+    status: Condition | Literal["draining"]
     checks: Checks
 
 
@@ -46,7 +46,10 @@ async def healthz() -> Health:
 
 @get("/readyz", operation_id="Readiness", tags=["Health"])
 async def readyz(request: Request[Any, Any, State]) -> Response[Readiness]:
-    """Say whether the database, Redis and the read models can be used; 503 without a database."""
+    """Say whether the database, Redis and the read models can be used.
+
+    503 without a database, and by a process that was told to stop.
+    """
     shared: Shared = request.app.state.shared
     database, redis, projections = await asyncio.gather(
         _answers(shared.services.store.head()),
@@ -60,7 +63,9 @@ async def readyz(request: Request[Any, Any, State]) -> Response[Readiness]:
     )
     status = "degraded" if "degraded" in (checks.redis, projections) else "ok"
     status = "down" if database == "down" else status
-    code = 503 if status == "down" else 200
+    if shared.draining:
+        status = "draining"
+    code = 503 if status in ("down", "draining") else 200
     return Response(Readiness(status=status, checks=checks), status_code=code)
 
 

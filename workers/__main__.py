@@ -3,13 +3,12 @@
 `python -m workers check` says in one line what this machine walls agents off with, and ends.
 
 Each says `{"event": "ready", …}` on standard error when it works, and ends in order on SIGTERM or
-SIGINT: 0 if nothing went wrong.
+SIGINT: 0 if nothing went wrong. Hosts and build workers finish what they have first, for at most
+`ARGOSY_DRAIN_SECONDS`; a second signal has them hand it back at once.
 """
 
 import argparse
-import asyncio
 import importlib
-import signal
 import sys
 from collections.abc import Awaitable, Callable
 
@@ -25,11 +24,12 @@ from workers import jobs
 from workers.dispatcher import run_dispatcher
 from workers.reaper import run_reaper
 from workers.rq_builds import work_builds
+from workers.stopping import Stop, stop_on_signals
 from workers.workshops import describe_machine, prepare_machine
 
 log = structlog.stdlib.get_logger(__name__)
 
-type Loop = Callable[[Services, asyncio.Event], Awaitable[None]]
+type Loop = Callable[[Services, Stop], Awaitable[None]]
 
 
 def main() -> int:
@@ -80,14 +80,6 @@ async def _serve(settings: Settings, name: str, loop: Loop, *, needs_vault: bool
     ):
         log.info("ready")
         await loop(services, stop)
-
-
-def stop_on_signals() -> asyncio.Event:
-    """Return an event that SIGTERM and SIGINT set."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """One build, from its claim to its end, in the process that was forked for it."""
 
 import asyncio
-import signal
+from contextlib import suppress
 
 import structlog
 from msgspec.structs import replace
@@ -27,6 +27,7 @@ from workers.histories import History, read_history
 from workers.losing import Loss, lose
 from workers.outages import surely
 from workers.sandboxes.namespaces import Paths
+from workers.stopping import Stop, stop_on_signals
 from workers.transcripts import Transcript
 from workers.workshops import open_tools
 
@@ -34,7 +35,10 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 async def build(settings: Settings, paths: Paths, stream: str) -> None:
-    """Do a build if it is still to be done. SIGTERM hands it back; raises only for a bug."""
+    """Do a build if it is still to be done; raises only for a bug.
+
+    SIGTERM gives it `settings.drain_seconds` to end, then hands it back; a second does at once.
+    """
     try:
         async with open_services(settings, name="build") as services:
             tools = open_tools(services, paths)
@@ -45,6 +49,7 @@ async def build(settings: Settings, paths: Paths, stream: str) -> None:
 
 async def build_with(services: Services, tools: BuildTools, stream: str) -> None:
     """As `build`, with parts that are open already."""
+    stop = stop_on_signals()
     _, id = split_stream(stream)
     owner = new_owner("build")
     claim = await claim_build(services, id, owner)
@@ -54,8 +59,7 @@ async def build_with(services: Services, tools: BuildTools, stream: str) -> None
         log.info("build.claimed", attempt=claim.attempt)
         work = asyncio.create_task(_Build(services, tools, claim).run())
         beating = asyncio.create_task(_beat(services, claim, work))
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, work.cancel)
+        draining = asyncio.create_task(_drain(stop, work, services.settings.drain_seconds))
         try:
             await work
         except asyncio.CancelledError:
@@ -68,9 +72,9 @@ async def build_with(services: Services, tools: BuildTools, stream: str) -> None
             await _give_up(services, claim, f"Argosy could not build it: {type(error).__name__}.")
             raise
         finally:
-            loop.remove_signal_handler(signal.SIGTERM)
-            beating.cancel()
-            await asyncio.gather(beating, return_exceptions=True)
+            for task in (beating, draining):
+                task.cancel()
+            await asyncio.gather(beating, draining, return_exceptions=True)
 
 
 class _Build:
@@ -151,6 +155,16 @@ async def _beat(services: Services, claim: Claim[BuildRequested], work: asyncio.
     heartbeats = Heartbeats(services.leases, claim.owner, seconds, lost=lost, stray=stray)
     heartbeats.hold(claim.stream, claim.held_until)
     await heartbeats.run()
+
+
+async def _drain(stop: Stop, work: asyncio.Task[None], seconds: float) -> None:
+    """Cancel the build when it has not ended in time after a stop was asked for."""
+    await stop.wait()
+    log.info("build.draining", seconds=seconds)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.again.wait()
+    work.cancel()
 
 
 async def _give_up(services: Services, claim: Claim[BuildRequested], detail: str) -> None:

@@ -30,10 +30,9 @@ from workers.rq_host import Hints
 from workers.sandboxes.cgroups import Cgroups, detect
 from workers.sandboxes.namespaces import Paths
 from workers.sandboxes.orphans import sweep_orphans
+from workers.stopping import Stop
 from workers.workshops import open_workshop
 
-# How long runs may go on after a stop was asked for; what is left is handed to other hosts.
-GRACE_SECONDS = 5.0
 JOIN_SECONDS = 3.0
 # Every append wakes all hosts, and next to none is a cancellation: they look at several at once.
 GATHER_SECONDS = 0.02
@@ -85,24 +84,26 @@ class RunHost:
         SLOTS.set(settings.run_slots)
         self._hints = Hints(settings.redis, self.owner, settings.run_slots, self._take)
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Host runs until `stop`, then for a grace period those that are under way."""
+    async def run(self, stop: asyncio.Event, hurry: asyncio.Event | None = None) -> None:
+        """Host runs until `stop`, then those that are under way until they end.
+
+        At `hurry`, or after `settings.drain_seconds`, what is left is handed to other hosts.
+        """
         background = [
             self._background(self._heartbeats.run()),
             self._background(self._hear_cancellations(await self._head())),
             self._background(self._sweep_orphans()),
         ]
         self._hints.start()
-        stopped = self._background(_wait(stop))
+        stopped = self._background(_passed(stop))
         try:
-            done, _ = await asyncio.wait(
-                {*background, stopped}, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait({*background, stopped}, return_when=asyncio.FIRST_COMPLETED)
             self._stopping = True
             self._hints.stop()
-            await self._drain()
-            for task in done:
-                task.result()  # a bug in the background ends the host, audibly
+            await self._drain(background, hurry or asyncio.Event())
+            for task in (stopped, *background):
+                if task.done():
+                    task.result()  # a bug in the background ends the host, audibly
         finally:
             self._hints.stop()
             await self._hand_back()
@@ -257,11 +258,20 @@ class RunHost:
 
     # -- stopping
 
-    async def _drain(self) -> None:
-        tasks = self._tasks()
-        if tasks:
-            log.info("host.draining", runs=len(tasks))
-            await asyncio.wait(tasks, timeout=GRACE_SECONDS)
+    async def _drain(self, background: list[asyncio.Task[None]], hurry: asyncio.Event) -> None:
+        """Let runs end; they need their leases and cancellations for as long."""
+        runs = self._tasks()
+        if not runs:
+            return
+        seconds = self._services.settings.drain_seconds
+        log.info("host.draining", runs=len(runs), seconds=seconds)
+        ended = asyncio.gather(*runs, return_exceptions=True)
+        hurried = self._background(_passed(hurry))
+        await asyncio.wait(
+            {ended, hurried, *background}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+        hurried.cancel()
+        log.info("host.drained", left=len(self._tasks()), hurried=hurry.is_set())
 
     async def _hand_back(self) -> None:
         """Stop what is still going on, and let other hosts take it at once."""
@@ -286,17 +296,17 @@ class RunHost:
         return [hosted.task for hosted in self._runs.values() if hosted.task is not None]
 
 
-async def _wait(stop: asyncio.Event) -> None:
-    await stop.wait()
+async def _passed(event: asyncio.Event) -> None:
+    await event.wait()
 
 
-def host_with(paths: Paths) -> Callable[[Services, asyncio.Event], Awaitable[None]]:
+def host_with(paths: Paths) -> Callable[[Services, Stop], Awaitable[None]]:
     """Return the loop of a run host on a machine that was prepared."""
 
-    async def run(services: Services, stop: asyncio.Event) -> None:
+    async def run(services: Services, stop: Stop) -> None:
         workshop = open_workshop(services, paths)
         cgroups = detect(services.settings.cgroups)
         async with open_doors(services) as doors:
-            await RunHost(services, workshop, doors, cgroups=cgroups).run(stop)
+            await RunHost(services, workshop, doors, cgroups=cgroups).run(stop, stop.again)
 
     return run

@@ -71,13 +71,18 @@ class BuildWorker(Worker):
             self._horse_pid = 0
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
-        """Stop after the build, which is handed back."""
+        """Stop after the build, which its horse finishes in time or hands back."""
         self.stopping.set()
         parent: Any = super()
         parent.request_stop(signum, frame)
 
+    def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
+        """Have the build handed back at once; RQ would kill the horse."""
+        del signum, frame
+        self.handle_warm_shutdown_request()
+
     def handle_warm_shutdown_request(self) -> None:
-        """Have the horse hand its build back, so that another worker takes it up at once."""
+        """Tell the horse."""
         if self.horse_pid:
             with suppress(ProcessLookupError):
                 os.kill(self.horse_pid, signal.SIGTERM)

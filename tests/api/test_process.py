@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -29,6 +31,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "ARGOSY_REDIS": f"unix://{tmp_path}/nothing.sock",
         "ARGOSY_DEV_API_KEY": KEY,
         "ARGOSY_MASTER_KEY": MASTER_KEY,
+        "ARGOSY_DRAIN_SECONDS": "10",
+        "ARGOSY_UNREADY_SECONDS": "0.2",
     }
 
 
@@ -51,12 +55,7 @@ def test_it_serves_without_redis_and_stops_when_told(
     assert first.returncode == 0, first.stderr
     assert first.stdout == again.stdout
     assert KEY in first.stdout
-    url = f"http://127.0.0.1:{environment['ARGOSY_PORT']}"
-    log = tmp_path / "api.log"
-    with log.open("w") as output:
-        process = subprocess.Popen([sys.executable, "-m", "api"], env=environment, stderr=output)
-    try:
-        _wait_until_it_answers(process, f"{url}/healthz", log)
+    with serving(environment, tmp_path) as (process, url):
         headers = {"Authorization": f"Bearer {KEY}", "X-Request-Id": "look-for-me"}
         who = httpx.get(f"{url}/v1/whoami", headers=headers)
         stream = headers | {"Accept": "text/event-stream"}
@@ -67,14 +66,11 @@ def test_it_serves_without_redis_and_stops_when_told(
             process.send_signal(signal.SIGTERM)
             assert list(lines)  # the stream ends, whole: nothing keeps the server up
         code = process.wait(20)
-    finally:
-        process.kill()
-        process.wait()
 
     assert who.status_code == 200
     assert code == 0
     assert time.monotonic() - began < 10
-    said = log.read_text()
+    said = (tmp_path / "api.log").read_text()
     assert '"request_id":"look-for-me"' in said
     assert KEY not in said
     assert MASTER_KEY not in said
@@ -93,6 +89,106 @@ def test_a_key_that_no_request_could_carry_is_refused(environment: dict[str, str
 
     assert done.returncode == 1
     assert "two words" not in done.stderr
+
+
+def test_it_says_that_it_leaves_and_serves_on_before_it_does(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    with serving(environment | {"ARGOSY_UNREADY_SECONDS": "60"}, tmp_path) as (process, url):
+        with httpx.Client(base_url=url) as client:
+            before = client.get("/readyz")
+            process.send_signal(signal.SIGTERM)
+            _until(lambda: httpx.get(f"{url}/readyz").status_code == 503)
+            ready = client.get("/readyz")
+            alive = client.get("/healthz")
+
+        process.send_signal(signal.SIGTERM)  # enough of that
+
+        assert process.wait(20) == 0
+    assert before.status_code == 200
+    assert "connection" not in before.headers
+    assert ready.json()["status"] == "draining"
+    assert ready.json()["checks"]["database"] == "ok"
+    assert alive.status_code == 200
+    assert ready.headers["connection"] == alive.headers["connection"] == "close"
+
+
+def test_a_request_under_way_is_answered_after_the_end_of_listening(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    body = b'{"slug": "late"}'
+    assert run_api(environment, "bootstrap").returncode == 0
+    with serving(environment, tmp_path) as (process, url), _begin(environment, body) as client:
+        client.sendall(body[:5])
+        process.send_signal(signal.SIGTERM)
+        _until(lambda: not _listens(url))
+
+        client.sendall(body[5:])
+        answer = b"".join(iter(lambda: client.recv(4096), b""))
+
+        assert process.wait(20) == 0
+    assert answer.startswith(b"HTTP/1.1 201 ")
+    assert b"connection: close" in answer.lower()
+
+
+def test_a_request_that_never_comes_to_its_end_keeps_nothing_up(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    assert run_api(environment, "bootstrap").returncode == 0
+    environment["ARGOSY_DRAIN_SECONDS"] = "1"
+    with serving(environment, tmp_path) as (process, _), _begin(environment, b"x" * 9) as client:
+        client.sendall(b"x")
+        began = time.monotonic()
+
+        process.send_signal(signal.SIGTERM)
+
+        assert process.wait(20) == 0
+    assert time.monotonic() - began < 10
+
+
+@contextmanager
+def serving(
+    environment: dict[str, str], directory: Path
+) -> Generator[tuple[subprocess.Popen[bytes], str]]:
+    """An API process and its URL."""
+    url = f"http://127.0.0.1:{environment['ARGOSY_PORT']}"
+    log = directory / "api.log"
+    with log.open("w") as output:
+        process = subprocess.Popen([sys.executable, "-m", "api"], env=environment, stderr=output)
+    try:
+        _wait_until_it_answers(process, f"{url}/healthz", log)
+        yield process, url
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _begin(environment: dict[str, str], body: bytes) -> socket.socket:
+    """Send the head of a request for a workspace; the server has read it when this returns."""
+    client = socket.create_connection(("127.0.0.1", int(environment["ARGOSY_PORT"])), 20)
+    head = (
+        f"POST /v1/workspaces HTTP/1.1\r\nHost: argosy\r\nAuthorization: Bearer {KEY}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        "Expect: 100-continue\r\n\r\n"
+    )
+    client.sendall(head.encode())
+    assert client.recv(100).startswith(b"HTTP/1.1 100 ")
+    return client
+
+
+def _listens(url: str) -> bool:
+    try:
+        httpx.get(f"{url}/healthz")
+    except httpx.TransportError:
+        return False
+    return True
+
+
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def _wait_until_it_answers(process: subprocess.Popen[bytes], url: str, log: Path) -> None:

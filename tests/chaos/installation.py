@@ -115,6 +115,8 @@ class Installation:
             "ARGOSY_REDIS": f"unix://{self._redis}",
             "ARGOSY_LEASE_SECONDS": str(self._lease_seconds),
             "ARGOSY_SWEEP_SECONDS": "0.5",
+            "ARGOSY_DRAIN_SECONDS": "5",
+            "ARGOSY_UNREADY_SECONDS": "0.5",
             "ARGOSY_LIMIT_SCOPE": "sandbox" if os.geteuid() == 0 else "process",
             "ARGOSY_PACKAGE_INDEX": str(self.root / "wheels"),
             "ARGOSY_DEV_API_KEY": self.key,

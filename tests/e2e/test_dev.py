@@ -162,6 +162,30 @@ def test_killed_or_stopped_it_leaves_nothing(tmp_path: Path, agent: str) -> None
     assert "argosy dev" in second.argosy("run", "list", expect=4).err
 
 
+def test_ctrl_c_waits_for_what_runs_and_twice_does_not(tmp_path: Path) -> None:
+    (tmp_path / "agent.py").write_text("import time\ntime.sleep(60)\n")
+    data = tmp_path / "data"
+    with dev_server(data, environment={"ARGOSY_DRAIN_SECONDS": "50"}) as dev:
+        dev.argosy("deploy", str(tmp_path / "agent.py"), "--name", "slow")
+        asked = httpx.post(
+            f"{dev.url}/v1/workspaces/default/deployments/slow/runs",
+            json={"message": "sleep"},
+            headers={"Authorization": f"Bearer {KEY}"},
+        )
+        assert asked.status_code == 202, asked.text
+        log = data / "logs" / "host-1.log"
+        until(lambda: "run.claimed" in log.read_text(), "the run has begun")
+        dev.process.send_signal(signal.SIGINT)
+        until(lambda: "host.draining" in log.read_text(), "the host finishes what it has")
+        began = time.monotonic()
+
+        dev.process.send_signal(signal.SIGINT)
+
+        assert dev.process.wait(30) == 0
+    assert time.monotonic() - began < 25
+    assert "was stopped" in log.read_text()
+
+
 def _status(dev: DevServer) -> str:
     try:
         return str(httpx.get(f"{dev.url}/readyz").json()["status"])

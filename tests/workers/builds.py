@@ -28,6 +28,7 @@ from workers.sandboxes.driver import Driver, SandboxUnsupported
 from workers.sandboxes.drivers import choose
 
 LIMITS = Limits(memory_mb=1_024, cpu=2, pids=256, disk_mb=64, seconds=60, output_kb=256)
+HOLD_SECONDS = 30
 REQUEST = BuildRequested(
     build_id="build-1",
     workspace_id="workspace-1",
@@ -109,6 +110,29 @@ class Index:
 
     def _digest(self, path: Path) -> str:
         return self.forged.get(path.name) or hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+class HoldingIndex(Index):
+    """An index that does not answer for `held` (a package or file) until it is let go."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.held = ""
+        self.reached = threading.Event()
+        self.let_go = threading.Event()
+
+    def page(self, name: str) -> bytes | None:
+        self._hold(name)
+        return super().page(name)
+
+    def file(self, name: str) -> bytes:
+        self._hold(name)
+        return super().file(name)
+
+    def _hold(self, name: str) -> None:
+        if name == self.held:
+            self.reached.set()
+            assert self.let_go.wait(HOLD_SECONDS)
 
 
 def _attributes(path: Path) -> str:

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from tests.workers.builds import (
     LIMITS,
     REQUEST,
     Builder,
+    HoldingIndex,
     Index,
     local,
     make_wheel,
@@ -47,29 +47,6 @@ index.url = sys.argv[2]
 builder = Builder(Path(sys.argv[1]), the_driver(), local(index))
 print(asyncio.run(builder.build("good")).how, flush=True)
 """
-
-
-class HoldingIndex(Index):
-    """An index that does not answer for `held` (a package or file) until it is let go."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.held = ""
-        self.reached = threading.Event()
-        self.let_go = threading.Event()
-
-    def page(self, name: str) -> bytes | None:
-        self._hold(name)
-        return super().page(name)
-
-    def file(self, name: str) -> bytes:
-        self._hold(name)
-        return super().file(name)
-
-    def _hold(self, name: str) -> None:
-        if name == self.held:
-            self.reached.set()
-            assert self.let_go.wait(SECONDS)
 
 
 @pytest.fixture

@@ -186,6 +186,7 @@ def make_settings(redis: str, **changes: Any) -> Generator[Settings]:
         redis=redis,
         lease_seconds=2.0,
         sweep_seconds=0.1,
+        drain_seconds=3.0,
         limit_scope="sandbox" if os.geteuid() == 0 else "process",
         log_format="text",
     )

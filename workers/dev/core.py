@@ -5,7 +5,6 @@ import read models: nothing here reads one, it only runs beside.
 """
 
 import asyncio
-import signal
 import sys
 from collections.abc import Callable, Coroutine
 from importlib import import_module
@@ -20,6 +19,7 @@ from adapters.wiring import Services, open_services
 from domain.errors import ArgosyError
 from workers.dispatcher import run_dispatcher
 from workers.reaper import run_reaper
+from workers.stopping import stop_on_signals
 
 PROJECTOR = "projections.operating"
 
@@ -29,11 +29,7 @@ type Run = Callable[[Services, asyncio.Event], Coroutine[Any, Any, None]]
 async def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM. Raises what any of the three dies of, and ends the others."""
     projector: Run = import_module(PROJECTOR).run
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-
+    stop = stop_on_signals()
     async with (
         open_services(settings, name="core") as services,
         metrics_served(settings),

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from adapters.settings import read_settings
 from domain.errors import Conflict, Unavailable
 from workers.dev.directory import DataDirectory
 from workers.dev.following import Follower, get
@@ -24,7 +25,9 @@ from workers.dev.telling import Teller
 REDIS_SECONDS = 10.0
 READY_SECONDS = 60.0
 TELL_SECONDS = 5.0  # between two lines that say what is waited for
-STOP_SECONDS = 8.0  # what children may take to finish; then they are killed
+# What is under way may go on for so long after Ctrl-C, unless the environment says otherwise.
+DRAIN_SECONDS = 3.0
+CLOSE_SECONDS = 5.0  # what children may take besides; then they are killed
 MOST_DEATHS_BEFORE_READY = 3
 POLL_SECONDS = 0.05
 WORKSPACE = "default"
@@ -53,6 +56,8 @@ class Supervisor:
         self._workers = workers
         self._stopping = False
         self._signals = Signals()
+        settings = read_settings(self._environment("host-1"))
+        self._stop_seconds = settings.unready_seconds + settings.drain_seconds + CLOSE_SECONDS
 
     def run(self) -> int:
         """Start, watch, stop; returns the exit code. Raises Conflict or Unavailable."""
@@ -172,19 +177,27 @@ class Supervisor:
         return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _stop(self) -> None:
-        """End everything: work first, then the Redis that it uses; whatever is left is killed."""
+        """End everything: work first, then the Redis that it uses; whatever is left is killed.
+
+        Ctrl-C again has work handed back at once, and once more ends everything as it is.
+        """
         self._stopping = True
         redis = [child for child in self._children if child.name == "redis"]
         work = [child for child in self._children if child.name != "redis"]
         for group in (work, redis):
             for child in group:
                 child.signal(signal.SIGTERM)
-            deadline = time.monotonic() + STOP_SECONDS
+            deadline = time.monotonic() + self._stop_seconds
+            hurried = False
             while any(child.pid for child in group) and time.monotonic() < deadline:
                 again = self._signals.stop_within(POLL_SECONDS)
                 self._bury()
-                if again:
+                if again and hurried:
                     break
+                if again:
+                    hurried, deadline = True, time.monotonic() + CLOSE_SECONDS
+                    for child in group:
+                        child.signal(signal.SIGTERM)
             for child in group:
                 child.signal(signal.SIGKILL)
         end_descendants()
@@ -226,6 +239,8 @@ class Supervisor:
             "ARGOSY_BLOBS": str(data / "blobs"),
             "ARGOSY_REDIS": f"unix://{self._socket}",
             "ARGOSY_LIMIT_SCOPE": "process",
+            "ARGOSY_DRAIN_SECONDS": f"{DRAIN_SECONDS:g}",
+            "ARGOSY_UNREADY_SECONDS": "0",
             "ARGOSY_LOG_FORMAT": "text",
             "ARGOSY_PUBLIC_URL": f"http://{self._shown(self._reached)}:{self._port}",
             # Arenas are per thread and keep what they once held; a dev server is idle mostly.
