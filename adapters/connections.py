@@ -11,6 +11,8 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from adapters.sockets import KEEPALIVE
+
 # A blocked read ends by itself well before this; anything that takes longer is a dead peer.
 SOCKET_SECONDS = 15.0
 CONNECT_SECONDS = 2.0
@@ -32,6 +34,7 @@ def connect(url: str) -> aioredis.Redis:
         socket_timeout=SOCKET_SECONDS,
         socket_connect_timeout=CONNECT_SECONDS,
         retry=AsyncRetry(NoBackoff(), 1),
+        **_keep_alive(url),
     )
 
 
@@ -43,7 +46,15 @@ def connect_blocking(url: str) -> redis.Redis:
         socket_timeout=SOCKET_SECONDS,
         socket_connect_timeout=CONNECT_SECONDS,
         retry=Retry(NoBackoff(), 1),
+        **_keep_alive(url),
     )
+
+
+def _keep_alive(url: str) -> dict[str, Any]:
+    """Return what notices a server that has vanished: a subscriber would wait for it for ever."""
+    if url.startswith("unix:"):
+        return {}
+    return {"socket_keepalive": True, "socket_keepalive_options": KEEPALIVE}
 
 
 class Line:

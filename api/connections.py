@@ -7,6 +7,7 @@ Not protected against: very many connections, each within its times.
 """
 
 import asyncio
+import socket
 from http import HTTPStatus
 from typing import Any, Literal
 
@@ -49,12 +50,14 @@ class Connection(HttpToolsProtocol):
     head_seconds: from a request's first byte to the end of its headers; also for a new connection.
     piece_seconds, body_seconds: between two pieces of a body, and for all of it.
     write_seconds: for a client that takes nothing of a response that is being sent.
+    gone_seconds: for one whose machine acknowledges nothing of it, such as a stream's heartbeat.
     """
 
     head_seconds = 20.0
     piece_seconds = 30.0
     body_seconds = 600.0
     write_seconds = 60.0
+    gone_seconds = 30.0
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
@@ -72,6 +75,7 @@ class Connection(HttpToolsProtocol):
         """Begin to wait for a head."""
         super().connection_made(transport)
         self._expect(self.head_seconds)
+        self._expect_acknowledgements(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timers."""
@@ -134,6 +138,13 @@ class Connection(HttpToolsProtocol):
         if self._write_timer is not None:
             self._write_timer.cancel()
             self._write_timer = None
+
+    def _expect_acknowledgements(self, transport: asyncio.Transport) -> None:
+        """Let the kernel end what it would else keep for a quarter of an hour."""
+        found: Any = transport.get_extra_info("socket")  # Any: uvloop's is none of Python's
+        if found is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+            milliseconds = round(self.gone_seconds * 1000)
+            found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
     def _begin_head(self) -> None:
         self._phase = "head"

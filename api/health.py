@@ -1,7 +1,7 @@
 """Whether the process lives, and whether it can serve."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from typing import Any, Literal
 
 from litestar import Request, Response, get
@@ -69,10 +69,9 @@ async def readyz(request: Request[Any, Any, State]) -> Response[Readiness]:
     return Response(Readiness(status=status, checks=checks), status_code=code)
 
 
-async def _answers(asking: Awaitable[Any]) -> Condition:
+async def _answers(asking: Coroutine[Any, Any, Any]) -> Condition:
     try:
-        async with asyncio.timeout(CHECK_SECONDS):
-            answer = await asking
+        answer = await _soon(asking)
     except (*DOWN, Unavailable):
         return "down"
     return "down" if answer is False else "ok"
@@ -81,9 +80,28 @@ async def _answers(asking: Awaitable[Any]) -> Condition:
 async def _projections(shared: Shared) -> Condition:
     """Lists are the only thing that needs the read models."""
     try:
-        async with asyncio.timeout(CHECK_SECONDS):
-            served = await shared.reads.positions()
+        served = await _soon(shared.reads.positions())
     except (*DOWN, Unavailable):
         return "degraded"
     stopped = any(each.state == "stopped" for each in served.values())
     return "degraded" if stopped or not served else "ok"
+
+
+async def _soon[T](asking: Coroutine[Any, Any, T]) -> T:
+    """Return an answer that comes in time. Raises TimeoutError.
+
+    Drivers that are cancelled may want to say goodbye to a server that has vanished.
+    """
+    task = asyncio.create_task(asking)
+    task.add_done_callback(_hear_out)
+    done, _ = await asyncio.wait({task}, timeout=CHECK_SECONDS)
+    if not done:
+        task.cancel()
+        raise TimeoutError
+    return task.result()
+
+
+def _hear_out(task: asyncio.Task[Any]) -> None:
+    """Take note of what nobody asks for any more."""
+    if not task.cancelled():
+        task.exception()

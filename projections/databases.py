@@ -12,10 +12,14 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from adapters.event_store.asyncpg_types import connect
+from adapters.sockets import POSTGRES_KEEPALIVE
+
 BUSY_MILLISECONDS = 10_000  # a writer waits for the other one's batch, never fails because of it
 IDLE_TRANSACTION_MILLISECONDS = 60_000
 LOCK_MILLISECONDS = 30_000
 POOL_SIZE = 5
+CONNECT_SECONDS = 5.0
 
 # Read models can be rebuilt, so they need not survive a power cut: no fsync per commit.
 _PRAGMAS = (
@@ -88,14 +92,17 @@ def _open_postgres(url: str, *, writes: bool) -> AsyncEngine:
         "idle_in_transaction_session_timeout": str(IDLE_TRANSACTION_MILLISECONDS),
         "lock_timeout": str(LOCK_MILLISECONDS),
         "default_transaction_read_only": "off" if writes else "on",
+        **POSTGRES_KEEPALIVE,
     }
     if writes:
         settings["synchronous_commit"] = "off"
+    parsed = sa.make_url(url).set(drivername="postgresql+asyncpg")
+    plain = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
     return create_async_engine(
-        sa.make_url(url).set(drivername="postgresql+asyncpg"),
+        parsed,
+        async_creator=partial(connect, plain, timeout=CONNECT_SECONDS, server_settings=settings),
         pool_size=POOL_SIZE,
         pool_pre_ping=True,
-        connect_args={"server_settings": settings},
     )
 
 

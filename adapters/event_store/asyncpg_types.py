@@ -1,10 +1,12 @@
 """What we use of asyncpg, with types: it has none of its own that a strict checker can read."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, cast
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]  # see above
+
+from adapters.sockets import keep_alive
 
 _asyncpg = cast("Any", asyncpg)
 
@@ -65,12 +67,12 @@ class Connection(Protocol):
 class Pool(Protocol):
     """Some connections to the same database."""
 
-    async def fetch(self, text: str, *values: Any) -> Sequence[Values]:
-        """Run a statement on one of them; return its rows."""
+    def acquire(self) -> Awaitable[Connection]:
+        """Lend one."""
         ...
 
-    def acquire(self) -> AbstractAsyncContextManager[Connection]:
-        """Lend one."""
+    async def release(self, connection: Connection) -> None:
+        """Take it back."""
         ...
 
     async def close(self) -> None:
@@ -80,9 +82,11 @@ class Pool(Protocol):
 
 async def connect(url: str, **options: Any) -> Connection:
     """Connect; the options are asyncpg's."""
-    return await _asyncpg.connect(url, **options)
+    connection = await _asyncpg.connect(url, **options)
+    keep_alive(connection._transport.get_extra_info("socket"))  # noqa: SLF001  # no other way
+    return connection
 
 
 async def create_pool(url: str, **options: Any) -> Pool:
     """Connect several times; the options are asyncpg's."""
-    return await _asyncpg.create_pool(url, **options)
+    return await _asyncpg.create_pool(url, connect=connect, **options)

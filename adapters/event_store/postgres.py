@@ -1,6 +1,8 @@
 """The log in PostgreSQL: one connection that appends, a few that read and keep leases."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from adapters.event_store.append import Head, Item
@@ -15,16 +17,19 @@ from adapters.event_store.asyncpg_types import (
 from adapters.event_store.backend import OnCommit
 from adapters.event_store.postgres_appender import Appender, is_outage
 from adapters.event_store.scripts import Rows, Script, for_postgres
+from adapters.sockets import POSTGRES_KEEPALIVE
 from domain.errors import Unavailable
 
 READERS = 4
-SECONDS = 30.0  # for any one statement, so that a server that is gone without a word is noticed
+CONNECT_SECONDS = 5.0
+SECONDS = 30.0  # for any one statement, so that a server that hangs is noticed
 
 _SETTINGS = {
     "application_name": "argosy",
     "lock_timeout": "10s",
-    # A process that was stopped with a transaction open must not hold up all others.
-    "idle_in_transaction_session_timeout": "10s",
+    # A process that was stopped or cut off with a transaction open must not hold up all others.
+    "idle_in_transaction_session_timeout": "5s",
+    **POSTGRES_KEEPALIVE,
     "jit": "off",
 }
 _APPENDER_SETTINGS = {
@@ -58,15 +63,16 @@ class PostgresDatabase:
     async def transact[T](self, script: Script[T]) -> T:
         """Run a script in a transaction of its own."""
         try:
-            async with self._pool.acquire() as connection, connection.transaction():
-                return await _run(connection, script)
+            async with self._lend() as connection:
+                return await _transact(connection, script)
         except (PostgresError, *LOST) as error:
             raise _refusal(error) from error
 
     async def fetch(self, text: str, values: Sequence[Any]) -> Rows:
         """Return the rows of one reading statement, as of one moment."""
         try:
-            return await self._pool.fetch(for_postgres(text), *values)
+            async with self._lend() as connection:
+                return await connection.fetch(for_postgres(text), *values)
         except (PostgresError, *LOST) as error:
             raise _refusal(error) from error
 
@@ -75,13 +81,32 @@ class PostgresDatabase:
         await self._appender.close()
         await self._pool.close()
 
+    @asynccontextmanager
+    async def _lend(self) -> AsyncGenerator[Connection]:
+        """Lend a connection; whoever is cancelled gets away at once.
+
+        The driver would first ask the server to stop, and wait for that: on a network that is cut
+        a heartbeat would then never come to the point where it gives its leases up.
+        """
+        connection = await self._pool.acquire()
+        try:
+            yield connection
+        except (asyncio.CancelledError, OSError):
+            connection.terminate()
+            raise
+        finally:
+            await self._pool.release(connection)
+
 
 async def open_postgres(url: str, on_commit: OnCommit) -> PostgresDatabase:
     """Connect. Raises Unavailable."""
 
     async def connect_appender() -> Connection:
         return await connect(
-            url, timeout=SECONDS, command_timeout=SECONDS, server_settings=_APPENDER_SETTINGS
+            url,
+            timeout=CONNECT_SECONDS,
+            command_timeout=SECONDS,
+            server_settings=_APPENDER_SETTINGS,
         )
 
     try:
@@ -89,13 +114,26 @@ async def open_postgres(url: str, on_commit: OnCommit) -> PostgresDatabase:
             url,
             min_size=1,
             max_size=READERS,
-            timeout=SECONDS,
+            timeout=CONNECT_SECONDS,
             command_timeout=SECONDS,
             server_settings=_SETTINGS,
         )
     except (PostgresError, *LOST) as error:
         raise _refusal(error) from error
     return PostgresDatabase(pool, Appender(connect_appender, on_commit))
+
+
+async def _transact[T](connection: Connection, script: Script[T]) -> T:
+    """Run a script in a transaction; what is cancelled ends with its connection."""
+    await connection.execute("BEGIN")
+    try:
+        result = await _run(connection, script)
+    except Exception as error:
+        if not isinstance(error, LOST):
+            await connection.execute("ROLLBACK")
+        raise
+    await connection.execute("COMMIT")
+    return result
 
 
 async def _run[T](connection: Connection, script: Script[T]) -> T:
