@@ -5,6 +5,7 @@ import time
 from functools import cache
 
 import structlog
+from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -58,6 +59,8 @@ class AccessLog:
                 allowance: Allowance | None = scope["state"].get(ALLOWANCE)
                 limits = allowance.headers() if allowance else ()
                 message["headers"] = [*message["headers"], header, *limits]
+                if scope["method"] == "OPTIONS":
+                    _allow_all(scope, message["headers"])
             await send(message)
 
         OPEN.inc()
@@ -90,6 +93,15 @@ def route_of(scope: HTTPScope) -> tuple[str, str]:
 @cache  # there are as few as there are labels
 def _counted(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
     return ANSWERED.labels(method, route, str(status)), BEGAN.labels(method, route)
+
+
+def _allow_all(scope: HTTPScope, headers: list[tuple[bytes, bytes]]) -> None:
+    """Name all methods of a path: Litestar's own answer names those of one handler."""
+    _, template = route_of(scope)
+    for route in scope["litestar_app"].routes:
+        if isinstance(route, HTTPRoute) and route.path_format == template:
+            headers[:] = [each for each in headers if each[0].lower() != b"allow"]
+            headers.append((b"allow", ", ".join(sorted(route.methods)).encode()))
 
 
 def _given(scope: Scope) -> str | None:

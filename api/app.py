@@ -96,7 +96,7 @@ def create_app(services: Services, reads: ReadModels, *, base: Base | None = Non
         exception_handlers={Exception: errors},
         lifespan=[following],
         logging_config=None,
-        openapi_config=openapi_config(),
+        openapi_config=openapi_config(runagents.document()),
         request_max_body_size=MAX_BODY_BYTES,
         state=State({"shared": shared}),
     )

@@ -16,6 +16,7 @@ from api.explaining import explained
 from domain.errors import Malformed
 
 DECODER = "decoder"
+REFERENCE = "#/components/schemas/{name}"
 
 
 # Any: one class reads every body; Litestar wants the model's type as its parameter.
@@ -30,6 +31,12 @@ class StrictBody(AbstractDTO[Any]):
     ) -> None:
         """Make the handler's decoder, once."""
         cls._decoders[handler_id] = msgspec.json.Decoder(field_definition.annotation)
+
+    @classmethod
+    def schemas(cls) -> dict[str, Any]:
+        """Return JSON Schemas of all that is read, by name, as exact as the reading."""
+        kinds = [each.type for each in cls._decoders.values()]
+        return msgspec.json.schema_components(kinds, ref_template=REFERENCE)[1]
 
     def __init__(self, asgi_connection: ASGIConnection[Any, Any, Any, Any]) -> None:
         super().__init__(asgi_connection)  # pyright: ignore[reportUnknownMemberType]  # untyped

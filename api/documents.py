@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 from litestar import Response
+from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Struct
 
 from api.calls import Call, Outcome, positioned
@@ -102,6 +103,11 @@ async def declare[S: Spec, V](
     facts = made.facts
     found = await find_by_id(call, kind, facts.document_id, name, revision=facts.revision)
     return positioned(view(found), made.position, 201 if facts.created else 200)
+
+
+def declaring(kind: type[Struct]) -> dict[int, ResponseSpec]:
+    """Return what the document says of declaring, beside the 200."""
+    return {201: ResponseSpec(kind, generate_examples=False, description="The name was free.")}
 
 
 async def delete_named[S: Spec](call: Call, place: Place, kind: Kind[S], name: str) -> None:

@@ -6,7 +6,7 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Struct
 
 from api.calls import Call
-from api.documents import Shown, as_named, declare, delete_named, find, list_page
+from api.documents import Shown, as_named, declare, declaring, delete_named, find, list_page
 from api.paging import Cursor, Limit, Listed
 from domain import catalog
 from domain.catalog import ModelVendor
@@ -73,7 +73,12 @@ class ModelProviders(Controller):
         """Show a model provider."""
         return view(await find(call, await call.workspace(workspace), MODEL_PROVIDERS, name))
 
-    @put("/{name:str}", operation_id="ApplyModelProvider", opt={"needs": "write"})
+    @put(
+        "/{name:str}",
+        operation_id="ApplyModelProvider",
+        opt={"needs": "write"},
+        responses=declaring(ModelProvider),
+    )
     async def update(
         self,
         workspace: FromPath[str],

@@ -21,7 +21,7 @@ type Names = Annotated[list[Annotated[str, Meta(max_length=200)]], Meta(max_leng
 class NewSource(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """files: text by relative path. The rest is found in them where it is not named."""
 
-    files: dict[str, str]
+    files: Annotated[dict[str, str], Meta(examples=[{"agent.py": "print('hello')\n"}])]
     entry_point: Annotated[str, Meta(max_length=512)] = ""
     requirements: str | None = None
     framework: Annotated[str, Meta(max_length=100)] = ""
@@ -49,7 +49,7 @@ class NewDeployment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tool_url_mappings: names of tools by the URL in the agent's code that they stand for.
     """
 
-    name: str
+    name: Annotated[str, Meta(examples=["echo"])]
     source: NewSource | None = None
     image: Annotated[str, Meta(min_length=1, max_length=500)] | None = None
     environment: dict[str, str] = {}

@@ -9,7 +9,7 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Struct
 
 from api.calls import Call
-from api.documents import Shown, declare, delete_named, find, list_page, recast
+from api.documents import Shown, declare, declaring, delete_named, find, list_page, recast
 from api.paging import Cursor, Limit, Listed, caught_up
 from api.tenancy import Place
 from domain import catalog
@@ -75,7 +75,12 @@ class Policies(Controller):
         found = await find(call, place, POLICIES, name)
         return _view(await bindings(call, place))(found)
 
-    @put("/{name:str}", operation_id="ApplyPolicy", opt={"needs": "write"})
+    @put(
+        "/{name:str}",
+        operation_id="ApplyPolicy",
+        opt={"needs": "write"},
+        responses=declaring(Policy),
+    )
     async def update(
         self,
         workspace: FromPath[str],

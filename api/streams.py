@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from api.calls import Call
 from api.folding import is_id, missing
-from api.following import After, EventLimit
+from api.following import MAX_NUMBER, After, EventLimit
 from api.recorded_views import RecordedEvent, shown
 from api.visibility import Visible
 from domain.agents import AGENT
@@ -38,7 +38,11 @@ DECIDERS: dict[str, Decider[Any, Any, Any]] = {
     )
 }
 
-At = Annotated[int | None, QueryParameter(ge=0)]
+# Of a number that may be left out, Litestar documents no bounds.
+At = Annotated[
+    int | None,
+    QueryParameter(ge=0, le=MAX_NUMBER, schema_extra={"minimum": 0, "maximum": MAX_NUMBER}),
+]
 
 
 class StreamPage(Struct, frozen=True, kw_only=True):

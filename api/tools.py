@@ -8,7 +8,7 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
 from api.calls import Call
-from api.documents import Shown, as_named, declare, delete_named, find, list_page, recast
+from api.documents import Shown, as_named, declare, declaring, delete_named, find, list_page, recast
 from api.paging import Cursor, Limit, Listed
 from domain import catalog
 from domain.catalog import AuthenticationType
@@ -119,7 +119,12 @@ class Tools(Controller):
         """Show a tool."""
         return view(await find(call, await call.workspace(workspace), TOOLS, name))
 
-    @put("/{name:str}", operation_id="ApplyTool", opt={"needs": "write"})
+    @put(
+        "/{name:str}",
+        operation_id="ApplyTool",
+        opt={"needs": "write"},
+        responses=declaring(Tool),
+    )
     async def update(
         self,
         workspace: FromPath[str],

@@ -2,10 +2,10 @@
 
 from collections.abc import Sized
 from math import inf
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from api.bodies import decode
 from domain.catalog import AuthenticationType, ModelVendor, Scheme
@@ -48,10 +48,12 @@ class LlmConfig(Struct, frozen=True, kw_only=True):
 class DeployBody(Struct, frozen=True, kw_only=True):
     """POST /api/deploy. A field that is left out, or null, keeps what the last deploy said."""
 
-    agent_name: str | None = None
+    agent_name: Annotated[str, Meta(examples=["echo"])] | None = None
     namespace: str | None = None
     image: str | None = None
-    source_files: dict[str, str] | None = None
+    source_files: (
+        Annotated[dict[str, str], Meta(examples=[{"agent.py": "print('hello')\n"}])] | None
+    ) = None
     artifact_id: str | None = None
     draft_id: str | None = None
     system_prompt: str | None = None

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Request, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from api.bodies import decode
 from api.calls import Call
@@ -57,7 +57,7 @@ class ProviderSpec(Struct, frozen=True, kw_only=True, rename="camel"):
     """A whole provider, but for its key."""
 
     provider: ModelVendor
-    models: list[str]
+    models: Annotated[list[str], Meta(examples=[["gpt-4o-mini"]])]
     endpoint: str = ""
     auth: Auth = Auth()
     rate_limit: RateLimit = RateLimit()
@@ -76,7 +76,7 @@ class ProviderBody(Struct, frozen=True, kw_only=True):
     """POST /api/model-providers."""
 
     spec: ProviderSpec
-    name: str = ""
+    name: Annotated[str, Meta(examples=["openai"])] = ""
     credentials: Key = Key()
 
 

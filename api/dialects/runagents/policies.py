@@ -1,13 +1,13 @@
 """Policies: GET and POST /api/policies, GET, PUT and DELETE one (contract §7.2)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from api.bodies import decode
 from api.calls import Call, Outcome
@@ -43,7 +43,7 @@ class PolicyBody(Struct, frozen=True, kw_only=True):
     """POST /api/policies and PUT /api/policies/{name}."""
 
     spec: PolicySpec
-    name: str = ""
+    name: Annotated[str, Meta(examples=["read-only"])] = ""
 
 
 _body = msgspec.json.Decoder(PolicyBody)

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from litestar import MediaType, Response, Router
 from litestar.di import Provide
+from litestar.handlers import HTTPRouteHandler
 
 from api.auth import Authentication
 from api.calls import provide_call
@@ -23,6 +24,7 @@ from api.dialects.runagents import (
     starter_kit,
     tools,
 )
+from api.dialects.runagents.document import serve_document
 from api.problems import Problem
 
 # What is below these answers errors in the dialect's envelope, what nobody serves included.
@@ -51,6 +53,7 @@ API = (
     model_providers.delete_model_provider,
 )
 RUNS = (runs.list_runs, runs.show_run, runs.list_events)
+ROUTES = {"/api": API, "/runs": RUNS}
 
 
 def routers() -> list[Router]:
@@ -63,8 +66,13 @@ def routers() -> list[Router]:
             dependencies={"call": Provide(provide_call)},
             include_in_schema=False,
         )
-        for path, handlers in (("/api", list(API)), ("/runs", list(RUNS)))
+        for path, handlers in ROUTES.items()
     ]
+
+
+def document() -> HTTPRouteHandler:
+    """Return the handler that serves the dialect's document."""
+    return serve_document(ROUTES)
 
 
 def envelope(problem: Problem) -> Response[Any]:

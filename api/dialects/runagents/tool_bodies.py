@@ -1,9 +1,9 @@
 """What is sent of a tool: both of the body's shapes (contract §7.1), as one."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from api.bodies import decode
 from api.dialects.runagents.bodies import check_port, without_nulls
@@ -120,10 +120,10 @@ class ToolSpec(Struct, frozen=True, kw_only=True, rename="camel"):
 class ToolBody(Struct, frozen=True, kw_only=True):
     """POST /api/tools: `spec`, or the flat fields that the clients really send."""
 
-    name: str | None = None
+    name: Annotated[str, Meta(examples=["crm"])] | None = None
     spec: ToolSpec | None = None
     credentials: Secrets = Secrets()
-    base_url: str | None = None
+    base_url: Annotated[str, Meta(examples=["https://crm.example.com"])] | None = None
     description: str | None = None
     auth_type: AuthenticationType | None = None
     port: int | None = None
