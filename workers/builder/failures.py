@@ -8,6 +8,7 @@ from msgspec import Struct
 from domain.execution import Mode
 
 MAX_DETAIL = 2_000  # characters
+MAX_COMPLAINT = 100_000  # characters of it, its end, that are looked through
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -22,10 +23,14 @@ class Failure(Struct, frozen=True, kw_only=True):
     mode: Mode | None = None
 
 
-_ABSENT = re.compile(r"(\S+) was not found in the (?:package registry|provided package locations)")
+# Each begins at the beginning of a word and takes no part of it twice: what is read may be long,
+# and is what somebody has named packages.
+_ABSENT = re.compile(
+    r"(?<!\S)(\S+) was not found in the (?:package registry|provided package locations)"
+)
 _NO_WHEELS = re.compile(
     r"Wheels are required for `([^`]+)`|only found wheels for `([^`]+)`"
-    r"|(?:all versions of )?(\S+?)(?:[<>=!~]\S*)? (?:has|have) no (?:usable )?wheels"
+    r"|(?<!\S)([^\s<>=!~]+)(?:[<>=!~]\S*)? (?:has|have) no (?:usable )?wheels"
 )
 _PYTHON = re.compile(r"the current Python version \((\S+)\) does not satisfy (Python\S+)")
 _UNREACHABLE = re.compile(
@@ -36,7 +41,7 @@ _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
 
 def explain(step: str, complaint: Sequence[str], lines: Mapping[str, int], python: str) -> Failure:
     """Turn uv's complaint into a failure. `lines`: the line of each requirement by name."""
-    text = " ".join(" ".join(complaint).split())
+    text = " ".join(" ".join(complaint)[-MAX_COMPLAINT:].split())
     said = re.sub(r"^.*?error: ", "", text)
     said = re.sub(r"No solution found when resolving dependencies:? (?:cause: )?", "", said)
     said = re.sub(r" hint: .*$", "", said)[:MAX_DETAIL]

@@ -22,7 +22,7 @@ from workers.gateway.providers import (
 from workers.gateway.session import Session
 from workers.gateway.translated import pass_translated
 from workers.gateway.translations.translation import translate
-from workers.gateway.vendors import Format
+from workers.gateway.vendors import UNREADABLE, Format
 
 # Of a call in all, and of a silent connection: what an answer may take is less.
 SECONDS = 1800.0
@@ -135,11 +135,14 @@ async def _call(
 def _read(body: bytes) -> _Ask:
     try:
         return msgspec.json.decode(body, type=_Ask)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Malformed(f"The body is not a request for a model: {error}") from None
 
 
 def _with_model(body: bytes, model: str) -> bytes:
     """Return the body for another model, all else in it as it was."""
-    fields = msgspec.json.decode(body, type=dict[str, Raw])
+    try:
+        fields = msgspec.json.decode(body, type=dict[str, Raw])
+    except UNREADABLE as error:  # in what was passed over so far
+        raise Malformed(f"The body is not a request for a model: {error}") from None
     return msgspec.json.encode(fields | {"model": Raw(msgspec.json.encode(model))})

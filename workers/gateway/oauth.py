@@ -17,6 +17,7 @@ from msgspec import Struct
 from domain.catalog import OAuth2Client
 from domain.errors import ArgosyError
 from workers.gateway.outbound import Outbound
+from workers.gateway.vendors import UNREADABLE
 
 MAX_ANSWER_BYTES = 64 * 1024
 MAX_TOKENS = 1000  # that are kept
@@ -132,7 +133,7 @@ async def _ask(
         body = await answer.body(MAX_ANSWER_BYTES)
         try:
             fields = msgspec.json.decode(body, type=dict[str, Any])
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except UNREADABLE:
             fields = {}
         return answer.status, fields
 
@@ -144,7 +145,7 @@ def _is_unknown_client(status: int, fields: dict[str, Any]) -> bool:
 def _granted(status: int, fields: dict[str, Any]) -> Grant:
     if status != 200:
         error = fields.get("error")
-        said = f" ({error})" if error in _ERRORS else ""
+        said = f" ({error})" if isinstance(error, str) and error in _ERRORS else ""
         raise TokenRefused(f"The token endpoint answered {status}{said}.")
     value, kind = fields.get("access_token"), fields.get("token_type", "bearer")
     if not isinstance(value, str) or not _TOKEN.fullmatch(value):
@@ -158,6 +159,6 @@ def _seconds(told: object) -> float:
     """Return a life in seconds; some endpoints send the number as a text."""
     try:
         seconds = float(told) if isinstance(told, int | float | str) else DEFAULT_LIFE_SECONDS
-    except ValueError:
+    except (ValueError, OverflowError):
         return DEFAULT_LIFE_SECONDS
     return seconds if 0 <= seconds < 1e9 else DEFAULT_LIFE_SECONDS

@@ -17,7 +17,7 @@ from msgspec import Struct
 from domain.errors import Malformed
 from workers.gateway.outbound import OutboundFailed
 from workers.gateway.playground_scripts import Step, read_steps
-from workers.gateway.vendors import error_content
+from workers.gateway.vendors import UNREADABLE, error_content
 
 BYTES_A_TOKEN = 4
 FRAGMENT = 12  # characters of a tool's arguments in one piece of a stream
@@ -98,7 +98,7 @@ async def play(body: bytes) -> AsyncGenerator[_Played]:
     """Answer a request in OpenAI's format as a provider would. Raises Malformed."""
     try:
         request = msgspec.json.decode(body, type=_Request)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Malformed(f"The playground cannot read the request: {error}") from None
     step, results = _step(request)
     await asyncio.sleep(step.slow_seconds)

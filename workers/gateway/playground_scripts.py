@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from domain.errors import Malformed
+from workers.gateway.vendors import UNREADABLE
 
 LONGEST_SECONDS = 120.0
 
@@ -67,7 +68,7 @@ def _call(rest: str) -> tuple[str, str]:
     arguments = arguments.strip() or "{}"
     try:
         msgspec.json.decode(arguments, type=dict)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise Malformed(f"/call needs a tool's name and a JSON object after it: {error}") from None
     if not name:
         raise Malformed('/call needs a tool\'s name, such as `/call echo {"message": "hi"}`.')

@@ -1,6 +1,7 @@
 """Server-sent events as they come, of any size of chunk (WHATWG HTML, 9.2)."""
 
 MAX_EVENT_BYTES = 4 << 20
+LINE_BYTES = 16  # what a line counts beside its data, so that many empty ones count
 
 
 class EventTooLarge(Exception):
@@ -20,11 +21,14 @@ class Events:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Return the data of each event that is complete now. Raises EventTooLarge."""
-        self._rest += chunk
-        *lines, rest = self._rest.split(b"\n")
-        self._rest = rest
-        found = [data for line in lines if (data := self._take(bytes(line))) is not None]
-        if self._size + len(rest) > MAX_EVENT_BYTES:
+        first, *more = chunk.split(b"\n")  # only what is new is looked through
+        self._rest += first
+        lines: list[bytes] = []
+        if more:
+            lines = [bytes(self._rest), *more[:-1]]
+            self._rest = bytearray(more[-1])
+        found = [data for line in lines if (data := self._take(line)) is not None]
+        if self._size + len(self._rest) > MAX_EVENT_BYTES:
             raise EventTooLarge
         return found
 
@@ -39,7 +43,7 @@ class Events:
         if line.startswith(b"data:"):
             data = line[5:].removeprefix(b" ")
             self._data.append(data)
-            self._size += len(data)
+            self._size += len(data) + LINE_BYTES
             if self._size > MAX_EVENT_BYTES:
                 raise EventTooLarge
             return None

@@ -10,7 +10,13 @@ from workers.gateway.model_calls import ModelCall
 from workers.gateway.sse import Events, EventTooLarge
 from workers.gateway.translations.translation import Stream, Translation
 from workers.gateway.usage import Meter
-from workers.gateway.vendors import MAX_ERROR_BYTES, Format, error_content, error_message
+from workers.gateway.vendors import (
+    MAX_ERROR_BYTES,
+    UNREADABLE,
+    Format,
+    error_content,
+    error_message,
+)
 
 
 async def pass_translated(
@@ -58,7 +64,7 @@ async def _pass_whole(
     meter.feed(body)
     try:
         told = translation.whole(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise ProviderBroke(
             f'Model provider "{answer.name}" answered what is not of its format: {error}'
         ) from None
@@ -85,7 +91,7 @@ async def _pass_stream(
             await exchange.send(told)
     except EventTooLarge:
         raise ProviderBroke(f'Model provider "{answer.name}" sent too large an event.') from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise ProviderBroke(
             f'Model provider "{answer.name}" sent an event that is not of its format: {error}'
         ) from None

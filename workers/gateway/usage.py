@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from domain.models import Usage
 from workers.gateway.sse import Events, EventTooLarge
-from workers.gateway.vendors import error_message
+from workers.gateway.vendors import UNREADABLE, error_message
 
 # Of a whole answer in JSON. A larger one passes all the same.
 MAX_METERED_BYTES = 4 << 20
@@ -131,7 +131,7 @@ class Meter:
             piece = _decode(data)
             if piece.type == "message_start":
                 self._note(msgspec.convert(piece.message, _Message).usage)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             return
         self._note(piece.usage)
         if piece.error is not None and self._events is not None:

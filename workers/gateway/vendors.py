@@ -6,6 +6,9 @@ import msgspec
 
 type Format = Literal["openai", "anthropic"]
 
+# What decoding JSON raises for what is none, or none that can be held: it may be nested for ever.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 MAX_ERROR_BYTES = 256 * 1024
 MAX_MESSAGE = 500
 
@@ -47,7 +50,7 @@ def error_message(body: bytes) -> str:
     """Return what an error of either vendor says, as one short line."""
     try:
         found = msgspec.json.decode(body, type=_Body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         text = body[: 4 * MAX_MESSAGE].decode("utf-8", "replace")
     else:
         error = found.error

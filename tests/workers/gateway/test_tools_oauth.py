@@ -177,6 +177,7 @@ async def test_a_tool_that_refuses_every_token_says_so_itself(world: World) -> N
     [
         (Issuer(answers={"error": "invalid_scope"}, status=400), "answered 400 (invalid_scope)"),
         (Issuer(answers={"error": SECRET}, status=400), "answered 400."),
+        (Issuer(answers={"error": {"code": 1}}, status=400), "answered 400."),
         (Issuer(answers={"error": "invalid_client"}, status=401), "answered 401 (invalid_client)"),
         (Issuer(answers={}), "answered no access_token"),
         (Issuer(answers={"access_token": "a\r\nb"}), "answered no access_token"),

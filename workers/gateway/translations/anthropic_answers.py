@@ -69,7 +69,7 @@ class _Event(Struct, frozen=True):
 
 
 def for_openai(body: bytes) -> bytes:
-    """Return a whole answer in OpenAI's format. Raises msgspec.DecodeError."""
+    """Return a whole answer in OpenAI's format. Raises UNREADABLE."""
     answer = msgspec.json.decode(body, type=_Message)
     text = "".join(block.text for block in answer.content if block.type == "text")
     calls = [
@@ -103,7 +103,7 @@ class OpenAIStream:
         self._empty_call = False  # the tool call being told has no arguments yet
 
     def feed(self, event: bytes) -> bytes:
-        """Return what the client is told. Raises msgspec.DecodeError."""
+        """Return what the client is told. Raises UNREADABLE."""
         told = msgspec.json.decode(event, type=_Event)
         match told.type:
             case "message_start":

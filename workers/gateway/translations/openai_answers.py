@@ -7,6 +7,7 @@ from msgspec import Struct
 
 # Of tool calls that are told beside another one; see AnthropicStream.
 MAX_HELD_CHARACTERS = 4 << 20
+HELD_CHARACTERS = 64  # what a part counts beside its text, so that many empty ones count
 
 _STOP = {
     "stop": "end_turn",
@@ -69,7 +70,7 @@ class _Answer(Struct, frozen=True):
 
 
 def for_anthropic(body: bytes) -> bytes:
-    """Return a whole answer in Anthropic's format. Raises msgspec.DecodeError."""
+    """Return a whole answer in Anthropic's format. Raises UNREADABLE."""
     answer = msgspec.json.decode(body, type=_Answer)
     if not answer.choices:
         raise msgspec.ValidationError("There is no choice in it")
@@ -116,7 +117,7 @@ class AnthropicStream:
         self._usage: _Usage | None = None
 
     def feed(self, event: bytes) -> bytes:
-        """Return what the client is told. Raises msgspec.DecodeError."""
+        """Return what the client is told. Raises UNREADABLE."""
         if event == b"[DONE]":
             return self._stop()
         chunk = msgspec.json.decode(event, type=_Answer)
@@ -161,6 +162,7 @@ class AnthropicStream:
         out, call = b"", self._known(told)
         if call is None:
             call = _Open(told.id or "", told.function.name or "")
+            self._count(len(call.id) + len(call.name))
             self._calls.append(call)
             self._by_index[told.index or 0] = call
             if len(self._calls) == 1:
@@ -177,10 +179,14 @@ class AnthropicStream:
         return None if call is None or (told.id and told.id != call.id) else call
 
     def _hold(self, kept: list[str], text: str) -> None:
-        self._held += len(text)
+        if text:
+            self._count(len(text))
+            kept.append(text)
+
+    def _count(self, characters: int) -> None:
+        self._held += characters + HELD_CHARACTERS
         if self._held > MAX_HELD_CHARACTERS:
             raise TooMuchHeld
-        kept.append(text)
 
     def _stop(self) -> bytes:
         if self.complete or not self._started:

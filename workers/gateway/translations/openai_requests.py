@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from domain.errors import Malformed
+from workers.gateway.vendors import UNREADABLE
 
 # Anthropic requires a limit, and OpenAI's clients seldom send one. All current models allow it.
 MAX_TOKENS = 8192
@@ -217,7 +218,7 @@ def _source(url: str) -> dict[str, str]:
 def _tool_use(call: _ToolCall, place: str) -> dict[str, Any]:
     try:
         given = msgspec.json.decode(call.function.arguments or "{}", type=dict[str, Any])
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise Malformed(f"{place}.function.arguments is no JSON object: {error}") from None
     return {"type": "tool_use", "id": call.id, "name": call.function.name, "input": given}
 

@@ -17,7 +17,7 @@ from workers.gateway.translations import (
     openai_answers,
     openai_requests,
 )
-from workers.gateway.vendors import Format
+from workers.gateway.vendors import UNREADABLE, Format
 
 # Who wants the limit of an answer by its new name, of which others know nothing.
 OPENAI = "api.openai.com"
@@ -32,7 +32,7 @@ class Stream(Protocol):
     complete: bool
 
     def feed(self, event: bytes) -> bytes:
-        """Return what the client is told. Raises msgspec.DecodeError for what is no event."""
+        """Return what the client is told. Raises UNREADABLE for what is no event."""
         ...
 
     def close(self) -> bytes:
@@ -50,11 +50,15 @@ class Translation(Struct, frozen=True):
 
 def translate(body: bytes, into: Format, url: str) -> Translation:
     """Translate a request for a provider at `url`. Raises Malformed."""
-    return _into_anthropic(body) if into == "anthropic" else _into_openai(body, url)
+    try:
+        return _into_anthropic(body) if into == "anthropic" else _into_openai(body, url)
+    except UNREADABLE as error:
+        vendor = "Anthropic's" if into == "anthropic" else "OpenAI's"
+        raise Malformed(f"This cannot be said in {vendor} format: {error}") from None
 
 
 def _into_anthropic(body: bytes) -> Translation:
-    request = _read(body, openai_requests.Request, "Anthropic's")
+    request = msgspec.json.decode(body, type=openai_requests.Request)
     return Translation(
         msgspec.json.encode(openai_requests.for_anthropic(request)),
         anthropic_answers.for_openai,
@@ -63,17 +67,10 @@ def _into_anthropic(body: bytes) -> Translation:
 
 
 def _into_openai(body: bytes, url: str) -> Translation:
-    request = _read(body, anthropic_requests.Request, "OpenAI's")
+    request = msgspec.json.decode(body, type=anthropic_requests.Request)
     limit = "max_completion_tokens" if urlsplit(url).hostname == OPENAI else "max_tokens"
     return Translation(
         msgspec.json.encode(anthropic_requests.for_openai(request, limit)),
         openai_answers.for_anthropic,
         openai_answers.AnthropicStream(),
     )
-
-
-def _read[T](body: bytes, kind: type[T], vendor: str) -> T:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Malformed(f"This cannot be said in {vendor} format: {error}") from None
