@@ -12,10 +12,11 @@ import secrets
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from adapters.scratch import disk_work, scratch_file, sweep_scratch
 from domain.errors import NotFound, Unavailable
+from domain.ports import Blobs
 
 CHUNK_BYTES = 1 << 20
 TRIED = bytes(1 << 16)
@@ -35,8 +36,26 @@ class BlobDamaged(Unavailable):
     title = "Stored bytes are damaged"
 
 
+class BlobStore(Blobs, Protocol):
+    """What processes need of a blob store, besides what the domain does."""
+
+    async def check(self) -> None:
+        """Write, read and remove bytes that nobody asked for, as blobs are. Raises Unavailable."""
+        ...
+
+    async def sweep(self) -> int:
+        """Remove what writers that died left half written; returns how many."""
+        ...
+
+
+def digest_parts(digest: str) -> tuple[str, str] | None:
+    """Return a digest's first two hex digits and the others; None if it is none."""
+    match = _DIGEST.fullmatch(digest)
+    return (match[1][:2], match[1][2:]) if match else None
+
+
 class FolderBlobs:
-    """Implements domain.ports.Blobs. Raises Unavailable where the disk is full or fails."""
+    """Implements BlobStore. Raises Unavailable where the disk is full or fails."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -169,8 +188,8 @@ class FolderBlobs:
         raise BlobDamaged(f"The blob {digest} is damaged on disk.", digest=digest)
 
     def _path(self, digest: str) -> Path | None:
-        match = _DIGEST.fullmatch(digest)
-        return self._directory / "sha256" / match[1][:2] / match[1][2:] if match else None
+        parts = digest_parts(digest)
+        return self._directory.joinpath("sha256", *parts) if parts else None
 
     def _place(self, hexdigest: str) -> Path:
         """Return where a blob belongs, its folder made."""

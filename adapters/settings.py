@@ -32,8 +32,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     database: the log. `sqlite:///<file>` or `postgresql://…`; by default SQLite below `data`.
     read_database: the read models; another SQLite file by default, or the log's PostgreSQL.
     redis: URL of the Redis-compatible server; `unix://<socket>` works too.
-    blobs: directory of the blob store, by default below `data`; shared by all machines when there
-    are several.
+    blobs: the blob store: a directory, by default below `data`, or `s3://bucket/prefix`; shared by
+    all machines when there are several.
+    s3_endpoint: URL of the server that speaks S3, if it is not Amazon's.
+    s3_region: the bucket's region.
+    s3_credentials_file: a file with an access key and its secret, a line each; by default what the
+    machine has for Amazon's own programs (`AWS_ACCESS_KEY_ID`…, or a role).
     host, port: where the API listens.
     public_url: how clients reach the API, for links; by default made of host and port.
     request_rate: requests a second that one API key may make of one API process in the long run, or
@@ -69,7 +73,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     database: str = ""
     read_database: str = ""
     redis: str = "redis://127.0.0.1:6379/0"
-    blobs: Path = Path()
+    blobs: str = ""
+    s3_endpoint: str = ""
+    s3_region: str = "us-east-1"
+    s3_credentials_file: Path = Path()
     host: str = "127.0.0.1"
     port: int = 8700
     public_url: str = ""
@@ -112,8 +119,13 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def blob_directory(self) -> Path:
-        """Where blobs are kept."""
-        return self.blobs if self.blobs != Path() else self.data.absolute() / "blobs"
+        """Where blobs are kept, unless that is S3."""
+        return Path(self.blobs) if self.blobs else self.data.absolute() / "blobs"
+
+    @property
+    def blobs_in_s3(self) -> bool:
+        """Whether blobs are kept by a server that speaks S3."""
+        return self.blobs.startswith("s3://")
 
     @property
     def url(self) -> str:

@@ -9,7 +9,7 @@ import structlog
 from msgspec import Struct
 
 from adapters.announcing import Announcer
-from adapters.blobs import FolderBlobs
+from adapters.blobs import BlobStore, FolderBlobs
 from adapters.connections import connect, connect_blocking
 from adapters.event_store.store import Store, open_store
 from adapters.facts import count
@@ -38,7 +38,7 @@ class Services(Struct, frozen=True, kw_only=True):
     commands: Commands
     live: RedisLiveStreams
     queue: RqQueue
-    blobs: FolderBlobs
+    blobs: BlobStore
     vault: Vault
 
 
@@ -55,6 +55,7 @@ async def open_services(
     """
     settings.data.mkdir(parents=True, exist_ok=True)
     master_key = read_master_key(settings) if needs_vault else None
+    blobs = open_blobs(settings)
     store = await open_store(settings.log_url)
     try:
         vault = await _open_vault(store, master_key)
@@ -76,7 +77,7 @@ async def open_services(
             commands=Commands(store),
             live=live,
             queue=queue,
-            blobs=FolderBlobs(settings.blob_directory),
+            blobs=blobs,
             vault=vault,
         )
     finally:
@@ -88,6 +89,14 @@ async def open_services(
         await asyncio.gather(*tasks, return_exceptions=True)
         await live.close()
         await queue.close()
+
+
+def open_blobs(settings: Settings) -> BlobStore:
+    """Return the blob store that is set; nothing is opened yet. Raises Invalid."""
+    if not settings.blobs_in_s3:
+        return FolderBlobs(settings.blob_directory)
+    # Loading it takes 10 MB and 50 ms, which only those who keep blobs there spend.
+    return importlib.import_module("adapters.s3_blobs").open_s3(settings)
 
 
 async def _open_vault(store: Store, master_key: bytes | None) -> Vault:

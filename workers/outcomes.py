@@ -8,8 +8,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from adapters.blobs import FolderBlobs
 from domain.limits import Limits
+from domain.ports import Blobs
 from domain.runs import How, Reason, RunFile
 from workers.harnesses.harness import Result
 from workers.sandboxes.driver import Exit, LeftOut, ResultFile, Sandbox
@@ -77,7 +77,7 @@ def cut(text: str, most: int = SHOWN_OUTPUT_BYTES) -> tuple[str, bool]:
 
 
 async def collect_files(
-    sandbox: Sandbox, into: Path, blobs: FolderBlobs, source: Mapping[str, str]
+    sandbox: Sandbox, into: Path, blobs: Blobs, source: Mapping[str, str]
 ) -> tuple[list[RunFile], list[str]]:
     """Store the files that the run left; return them, and what was left out, in words.
 

@@ -1,4 +1,4 @@
-"""What every blob store promises (domain.ports.Blobs), on the folder store."""
+"""What every blob store promises (domain.ports.Blobs), in a folder and on a server of S3's kind."""
 
 import asyncio
 import hashlib
@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from adapters.blobs import BlobDamaged, FolderBlobs
+from adapters.blobs import BlobDamaged, BlobStore, FolderBlobs
 from adapters.scratch import remove_tree, scratch_directory, scratch_file, sweep_scratch
+from adapters.wiring import open_blobs
 from domain.errors import NotFound
 from domain.ports import Blobs
+from tests.s3_server import S3Server, s3_server
 from tests.small_disks import on_a_small_disk
+
+__all__ = ["s3_server"]
 
 ABSENT = "sha256:" + "0" * 64
 
@@ -27,14 +31,26 @@ def files_below(directory: Path) -> set[Path]:
     return {path.relative_to(directory) for path in directory.rglob("*") if path.is_file()}
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "blobs"
+@pytest.fixture(params=["folder", "s3"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 @pytest.fixture
-def store(folder: Path) -> Blobs:
-    return FolderBlobs(folder)
+def folder(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """Where blobs are files; also of the server, which keeps each as one."""
+    if kind == "folder":
+        return tmp_path / "blobs"
+    server: S3Server = request.getfixturevalue("s3_server")
+    return server.new_bucket()
+
+
+@pytest.fixture
+def store(kind: str, folder: Path, request: pytest.FixtureRequest) -> BlobStore:
+    if kind == "folder":
+        return FolderBlobs(folder)
+    server: S3Server = request.getfixturevalue("s3_server")
+    return open_blobs(server.settings(folder.name))
 
 
 async def test_what_was_put_is_returned(store: Blobs) -> None:
@@ -137,7 +153,8 @@ async def test_many_writers_of_one_blob_do_not_disturb_each_other(
     assert len(files_below(folder)) == 1
 
 
-def test_several_processes_write_the_same_blobs(folder: Path) -> None:
+def test_several_processes_write_the_same_blobs(tmp_path: Path) -> None:
+    folder = tmp_path / "blobs"
     script = textwrap.dedent("""
         import asyncio, sys
         from pathlib import Path
@@ -186,9 +203,9 @@ def test_a_full_disk_is_unavailable_and_leaves_nothing_partial() -> None:
 
 
 @pytest.fixture
-def abandoned(folder: Path) -> Path:
+def abandoned(tmp_path: Path) -> Path:
     """The scratch folder of a writer that was killed in the middle of one file and one folder."""
-    scratch = folder / "scratch"
+    scratch = tmp_path / "blobs" / "scratch"
     script = textwrap.dedent("""
         import sys, time
         from pathlib import Path
@@ -209,9 +226,8 @@ def abandoned(folder: Path) -> Path:
     return scratch
 
 
-def test_what_a_killed_writer_left_is_swept(
-    store: FolderBlobs, folder: Path, abandoned: Path
-) -> None:
+def test_what_a_killed_writer_left_is_swept(abandoned: Path) -> None:
+    store = FolderBlobs(abandoned.parent)
     assert len(list(abandoned.iterdir())) == 2
 
     assert asyncio.run(store.sweep()) == 2

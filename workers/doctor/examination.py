@@ -49,7 +49,7 @@ def of_dev_server(settings: Settings) -> Settings:
         settings,
         data=data / "machine",
         database=settings.log_url,
-        blobs=settings.blob_directory,
+        blobs=settings.blobs or str(settings.blob_directory),
         redis=f"unix://{data / 'run' / 'redis.sock'}",
         limit_scope="process",
     )

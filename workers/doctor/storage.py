@@ -5,10 +5,10 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from adapters.blobs import FolderBlobs
 from adapters.event_store.migrate import SQLITE, sqlite_path
 from adapters.settings import Settings
-from domain.errors import Unavailable
+from adapters.wiring import open_blobs
+from domain.errors import Invalid, Unavailable
 from workers.doctor.findings import Finding, broken, doubtful, good
 
 LITTLE_MB = 2048
@@ -24,7 +24,9 @@ _FLEETING = ("tmpfs", "ramfs")
 def look_at_disks(settings: Settings) -> Iterator[Finding]:
     """Yield findings for each disk that is used, and whether the data directory can be written."""
     yield _writable(settings.data.absolute())
-    places = {"data": settings.data.absolute(), "blobs": settings.blob_directory.absolute()}
+    places = {"data": settings.data.absolute()}
+    if not settings.blobs_in_s3:
+        places["blobs"] = settings.blob_directory.absolute()
     if settings.log_url.startswith(SQLITE):
         places["log"] = sqlite_path(settings.log_url).parent.absolute()
     seen: set[int] = set()
@@ -38,15 +40,27 @@ def look_at_disks(settings: Settings) -> Iterator[Finding]:
 
 async def look_at_blobs(settings: Settings) -> Finding:
     """Write, read and remove something where blobs are written."""
+    if settings.blobs_in_s3:
+        return await _look_at_bucket(settings)
     directory = settings.blob_directory.absolute()
     advice = f"Let this user write to {directory}, or set ARGOSY_BLOBS to where it may."
     if not directory.exists() and os.access(nearest(directory), os.W_OK):
         return good("blobs", f"{directory} will be made")
     try:
-        await FolderBlobs(directory).check()
+        await open_blobs(settings).check()
     except Unavailable as error:
         return broken("blobs", error.detail, advice)
     return good("blobs", f"{directory} can be written and read")
+
+
+async def _look_at_bucket(settings: Settings) -> Finding:
+    name = f"{settings.blobs}, {settings.s3_endpoint or 'Amazon'}"
+    try:
+        await open_blobs(settings).check()
+    except (Unavailable, Invalid) as error:
+        advice = "Correct ARGOSY_BLOBS and ARGOSY_S3_…; the bucket must exist, and let them write."
+        return broken("blobs", f"{name}: {error.detail}", advice)
+    return good("blobs", f"{name}: can be written and read")
 
 
 def look_at_file_system(path: Path) -> Finding | None:
