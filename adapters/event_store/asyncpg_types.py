@@ -1,6 +1,6 @@
 """What we use of asyncpg, with types: it has none of its own that a strict checker can read."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, cast
 
@@ -45,6 +45,12 @@ class Connection(Protocol):
 
     async def fetchval(self, text: str, *values: Any) -> Any:
         """Run a statement; return the first value of its first row."""
+        ...
+
+    async def copy_records_to_table(
+        self, table_name: str, *, records: Iterable[Values], columns: Sequence[str]
+    ) -> str:
+        """Write rows, faster than by statements; return the tag."""
         ...
 
     def transaction(self) -> AbstractAsyncContextManager[None]:
