@@ -30,8 +30,9 @@ class Life:
         asyncio.get_running_loop().add_reader(self._outside, self._outside_ended)
 
     def watch_inside(self, pid: int) -> None:
-        """Raises ProcessLookupError if it is gone already."""
+        """Raises ProcessLookupError if it is gone already, and reaped."""
         self._inside = os.pidfd_open(pid)
+        self.gone.clear()  # bubblewrap may have ended before we heard of it, which is then ours
         asyncio.get_running_loop().add_reader(self._inside, self._inside_ended)
 
     @property
