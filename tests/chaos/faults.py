@@ -73,7 +73,8 @@ class Chaos:
                 self._in_background(self._until_back(child, fault))
             case "restart":
                 child.fault, child.asked = fault, True
-                child.signal(signal.SIGTERM)
+                # PostgreSQL would wait for its clients to go, who are asked nothing.
+                child.signal(signal.SIGINT if stroke.part == "postgres" else signal.SIGTERM)
                 self._in_background(self._until_back(child, fault))
             case "restart at once":
                 child.fault = fault
@@ -95,6 +96,7 @@ class Chaos:
         pid = child.pid
         child.stopped = True
         child.signal(signal.SIGSTOP)
+        backends = _stop_backends(pid) if child.part == "postgres" else []
         until = time.monotonic() + seconds
         looks = blocked = 0
         while (left := until - time.monotonic()) > 0:
@@ -105,6 +107,9 @@ class Chaos:
         if child.pid == pid:
             child.stopped = False
             child.signal(signal.SIGCONT)
+        for backend in backends:
+            with suppress(psutil.Error):
+                backend.resume()
         fault.back = time.time()
 
     async def _log_can_be_written(self, seconds: float) -> bool:
@@ -193,6 +198,17 @@ class Chaos:
         self._under_way.discard(task)
         if not task.cancelled() and (error := task.exception()):
             self._say(f"      a fault could not be undone: {error!r}")
+
+
+def _stop_backends(server: int) -> list[psutil.Process]:
+    """Stop what PostgreSQL answers with, too. It starts nothing more meanwhile."""
+    stopped: list[psutil.Process] = []
+    with suppress(psutil.Error):
+        stopped = psutil.Process(server).children()
+    for each in stopped:
+        with suppress(psutil.Error):
+            each.suspend()
+    return stopped
 
 
 async def _continue(pid: int, fault: Fault, seconds: float) -> None:

@@ -41,7 +41,10 @@ DECK: Mapping[tuple[str, Action], int] = {
     ("reap", "restart"): 1,
     ("redis", "kill"): 2,
     ("redis", "stop"): 1,
+    ("redis", "restart"): 1,
     ("postgres", "kill a backend"): 2,
+    ("postgres", "stop"): 1,
+    ("postgres", "restart"): 1,
     ("postgres", "restart at once"): 1,
     ("disk", "fill"): 1,
 }

@@ -1,5 +1,7 @@
 """A small run of the chaos suite; and every check fails where what it watches over is wrong."""
 
+import re
+
 import pytest
 
 from tests.chaos.checks import CHECKS, judge
@@ -9,7 +11,9 @@ from tests.chaos.judging import table
 from tests.chaos.plan import schedule, wishes
 from tests.chaos.programs import PROGRAMS
 from tests.chaos.small import KILLS, SEED, small_run
+from tests.chaos.unguarded import GUARDS
 from tests.conftest import require
+from tests.e2e.servers import ROOT
 from tests.postgres import find_postgres
 from workers.sandboxes.driver import SandboxUnsupported
 from workers.sandboxes.drivers import find_bubblewrap
@@ -50,6 +54,13 @@ def test_every_check_has_something_that_makes_it_fail() -> None:
     names = {check(Evidence(seed=0, database="", lease_seconds=1)).name for check in CHECKS}
 
     assert names == {each.fails for each in DOCTORED.values()}
+
+
+def test_the_guide_lists_every_guard_with_the_check_that_notices() -> None:
+    guide = (ROOT / "docs/guides/chaos.md").read_text()
+    rows = re.findall(r"^\| `([a-z ]+)` \| .+ \| (.+) \|$", guide, re.MULTILINE)
+
+    assert dict(rows) == {name: guard.notices for name, guard in GUARDS.items()}
 
 
 def test_a_seed_repeats_its_schedule() -> None:
