@@ -74,6 +74,20 @@ def test_metrics_are_in_the_guide_with_labels_of_few_values() -> None:
     assert set().union(*counted.values()) <= LABELS
 
 
+def test_tests_that_the_reference_names_exist() -> None:
+    """A promise says which test shows it."""
+    pages = {path.name: path.read_text() for path in REFERENCE.glob("*.md")}
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    missing = {
+        f"{page}: {name}"
+        for page, text in pages.items()
+        for name in re.findall(r"`(test_\w+)`", text)
+        if f"def {name}(" not in tests
+    }
+
+    assert missing == set()
+
+
 def test_decisions_are_numbered_without_gaps_and_say_what_enforces_them() -> None:
     pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 

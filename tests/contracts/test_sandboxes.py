@@ -13,7 +13,16 @@ from typing import cast
 import pytest
 
 from domain.errors import Invalid
-from tests.contracts.sandboxes import BACKENDS, SECONDS, Machine, machine, outcome, reachable, spec
+from tests.contracts.sandboxes import (
+    BACKENDS,
+    PATIENCE,
+    SECONDS,
+    Machine,
+    machine,
+    outcome,
+    reachable,
+    spec,
+)
 from workers.sandboxes.driver import Exit, Mount, Output, SandboxUnsupported
 from workers.sandboxes.opened import BubblewrapSandbox
 from workers.sandboxes.processes import members
@@ -160,7 +169,7 @@ async def test_kill_ends_everything_at_once(here: Machine) -> None:
     async with here.driver.open(spec()) as sandbox:
         run = sandbox.run(here.python(SLEEPER))
         await anext(run)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(2 * PATIENCE):
             await sandbox.kill()
             items = [item async for item in run]
 

@@ -11,6 +11,7 @@ from tests.contracts.sandboxes import (
     BACKENDS,
     DISK_MB,
     MEMORY_MB,
+    PATIENCE,
     SECONDS,
     TMP_MB,
     Machine,
@@ -119,7 +120,7 @@ time.sleep(60)
         await run.aclose()
 
     assert alive == 32
-    assert took < 2
+    assert took < 2 * PATIENCE
 
 
 async def test_threads_count_too(here: Machine) -> None:
@@ -192,14 +193,17 @@ async def test_cpu_is_rationed(here: Machine) -> None:
         pytest.skip("without cgroups cpu is not limited")
     code = """
 import time
-end = time.monotonic() + 0.6
+end, before = time.monotonic() + 0.6, time.process_time()
 while time.monotonic() < end:
     pass
+print(time.process_time() - before)
 """
     done = await here.run(code, cpu=0.2)
 
+    used = float(done.stdout)
+    assert used < 0.3
     assert done.exit.cpu_seconds is not None
-    assert done.exit.cpu_seconds < 0.3
+    assert done.exit.cpu_seconds >= used
 
 
 async def test_daemons_that_hide_and_ignore_signals_are_gone(here: Machine) -> None:

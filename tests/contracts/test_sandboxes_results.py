@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contracts.sandboxes import BACKENDS, Machine, machine, outcome, reachable, spec
+from tests.contracts.sandboxes import BACKENDS, PATIENCE, Machine, machine, outcome, reachable, spec
 from workers.sandboxes.driver import LeftOut, Mount, ResultFile, Results, SandboxUnsupported
 from workers.sandboxes.results import MAX_DEPTH, MAX_ENTRIES, MAX_LEFT_OUT
 
@@ -134,7 +134,7 @@ socket.socket(socket.AF_UNIX).bind("socket")
 open("locked", "w").write("x"); os.chmod("locked", 0)
 open("file", "w").write("x")
 """
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(5 * PATIENCE):
         results = await left_by(here, code, tmp_path / "out")
 
     names = {entry.path for entry in results.left_out}

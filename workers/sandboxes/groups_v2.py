@@ -1,5 +1,7 @@
 """Control groups of version 2: one directory a sandbox, as on today's servers."""
 
+import contextlib
+import errno
 import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -23,6 +25,7 @@ from workers.sandboxes.groups import (
 )
 
 CONTROLLERS = ("memory", "pids", "cpu")
+MAX_PASSES = 50
 OWNERS_LEAF = "argosy-owner"  # where the processes of a delegated group move to make room
 
 
@@ -113,14 +116,26 @@ def _marked_as_delegated(base: Path) -> bool:
 
 
 def _hand_down_controllers(base: Path) -> None:
+    """Raises OSError if they cannot be had."""
     if set(CONTROLLERS) <= words(base / "cgroup.subtree_control"):
         return
     request = " ".join(f"+{controller}" for controller in CONTROLLERS)
-    try:
-        write(base / "cgroup.subtree_control", request)
-    except OSError:  # busy: it has processes of its own
-        leaf = base / OWNERS_LEAF
-        leaf.mkdir(exist_ok=True)
-        for pid in words(base / "cgroup.procs"):
+    for _ in range(MAX_PASSES):
+        try:
+            write(base / "cgroup.subtree_control", request)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            _make_room(base)
+        else:
+            return
+    raise BlockingIOError(f"processes are started in {base} faster than they can be moved")
+
+
+def _make_room(base: Path) -> None:
+    """Move a group's processes into a leaf of it: it may not have them and controllers, too."""
+    leaf = base / OWNERS_LEAF
+    leaf.mkdir(exist_ok=True)
+    for pid in words(base / "cgroup.procs"):
+        with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
             write(leaf / "cgroup.procs", pid)
-        write(base / "cgroup.subtree_control", request)
