@@ -50,6 +50,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     and requests. What is left then is handed back, or cut off.
     unready_seconds: before that, how long the API goes on serving while `/readyz` answers 503, so
     that load balancers send clients elsewhere.
+    warm_sandboxes: sandboxes that one run host keeps open for runs to come, about 10 MB each; 0 for
+    none. They are of the kinds that were asked for last.
     limit_scope: `sandbox` (a server: refuse where limits cannot be enforced for a whole sandbox) or
     `process` (a person's machine: an ordinary user without cgroups).
     sandbox_uids: uids for sandboxes where a worker is started by root, such as `200000-265535`; by
@@ -87,6 +89,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     run_slots: int = 64
     drain_seconds: Annotated[float, Meta(ge=0)] = 30.0
     unready_seconds: Annotated[float, Meta(ge=0)] = 3.0
+    warm_sandboxes: Annotated[int, Meta(ge=0, le=1000)] = 4
     limit_scope: Literal["sandbox", "process"] = "sandbox"
     sandbox_uids: str = ""
     cgroups: Literal["auto", "v2", "hybrid", "none"] = "auto"

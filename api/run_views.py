@@ -7,6 +7,7 @@ from msgspec import Struct
 from api.folding import Folded, missing
 from api.times import stamp
 from domain import runs
+from domain.decider import Recorded
 from domain.live import CANCELLING, RUNNING, WAITING
 from domain.runs import RunFile, RunStarted
 from projections.runs import RunRow
@@ -31,7 +32,10 @@ class Run(Struct, frozen=True, kw_only=True):
     reason: why it did not complete, from a closed set; `detail` in words.
     output: cut at 64 KiB; `output_digest` is then the whole one's, which /output answers with.
     extra: what the agent returned beside its answer.
-    Lists leave out `files`, `extra` and `output_digest`, and cut texts at 1,024 characters.
+    stages: milliseconds from the claim until each stage of its start was done; `warm`: the sandbox
+    had been opened before. Both of the last attempt.
+    Lists leave out `files`, `extra`, `stages`, `warm` and `output_digest`, and cut texts at 1,024
+    characters.
     exit_code: of the agent's program, null where it has none.
     version: its stream's.
     """
@@ -53,6 +57,8 @@ class Run(Struct, frozen=True, kw_only=True):
     exit_code: int | None
     files: list[RunFile]
     usage: UsageShown
+    stages: dict[str, float]
+    warm: bool
     attempt: int
     created_at: str
     started_at: str | None
@@ -74,6 +80,7 @@ def shown(found: Folded[runs.Run]) -> Run:
         case runs.Ended(end=end):
             attempt, status = end.attempt, end.how
     request = state.request
+    start = _last_start(found)
     return Run(
         id=found.id,
         workspace_id=request.workspace_id,
@@ -92,9 +99,11 @@ def shown(found: Folded[runs.Run]) -> Run:
         exit_code=end.exit_code if end else None,
         files=end.files if end else [],
         usage=_usage(end.usage if end else runs.Usage()),
+        stages=start.event.stages if start else {},
+        warm=bool(start and start.event.warm),
         attempt=attempt,
         created_at=found.created_at,
-        started_at=None if status == WAITING else _started_at(found),
+        started_at=stamp(start.at) if start and status != WAITING else None,
         ended_at=found.updated_at if end else None,
         version=found.head.version,
     )
@@ -120,6 +129,8 @@ def listed_run(row: RunRow) -> Run:
         exit_code=row.exit_code,
         files=[],
         usage=_usage(row.usage),
+        stages={},
+        warm=False,
         attempt=row.attempt,
         created_at=stamp(row.created_at),
         started_at=stamp(row.started_at) if row.started_at else None,
@@ -134,10 +145,10 @@ def _running(state: runs.Running) -> RunStatus:
     return RUNNING if state.sandbox else WAITING
 
 
-def _started_at(found: Folded[runs.Run]) -> str | None:
-    """Return when the program of the last attempt began."""
-    starts = [each.at for each in found.head.events if isinstance(each.event, RunStarted)]
-    return stamp(starts[-1]) if starts else None
+def _last_start(found: Folded[runs.Run]) -> Recorded[RunStarted] | None:
+    """Return when the program of the last attempt began, and how."""
+    starts = [each for each in found.head.events if isinstance(each.event, RunStarted)]
+    return starts[-1] if starts else None
 
 
 def _usage(usage: runs.Usage) -> UsageShown:

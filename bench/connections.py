@@ -46,9 +46,9 @@ class Connection:
         """Ask for server-sent events, which `wait_for` then reads."""
         self._send("GET", path, b"Accept: text/event-stream\r\n", b"")
 
-    def wait_for(self, mark: bytes) -> None:
-        """Return when the server has sent `mark`; what came up to it is dropped."""
-        self._until(mark)
+    def wait_for(self, mark: bytes) -> bytes:
+        """Return what the server has sent up to `mark`, as soon as that is there."""
+        return self._until(mark)
 
     def _send(self, method: str, path: str, heads: bytes, body: bytes) -> None:
         line = f"{method} {path} HTTP/1.1\r\n".encode()

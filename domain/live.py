@@ -78,8 +78,9 @@ def _run_status(event: Any) -> tuple[str, dict[str, Any]]:
             return "status", {"status": WAITING, "message": message, **waits}
         case runs.RunClaimed(attempt=attempt):
             return "status", {"status": WAITING, "attempt": attempt, "detail": "claimed"}
-        case runs.RunStarted(attempt=attempt, stages=stages):
-            return "status", {"status": RUNNING, "attempt": attempt, "stages": stages}
+        case runs.RunStarted(attempt=attempt, stages=stages, warm=warm):
+            said = {"status": RUNNING, "attempt": attempt, "stages": stages, "warm": warm}
+            return "status", said
         case runs.RunAnchored(entries=count, entries_root=root):
             return "status", {"status": RUNNING, "entries": count, "entries_root": root}
         case runs.RunCancelRequested(detail=detail):

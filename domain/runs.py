@@ -89,12 +89,16 @@ class RunClaimed(Event, tag="run.claimed"):
 
 
 class RunStarted(Event, tag="run.started"):
-    """The agent's program runs. `stages` are milliseconds since the claim, by stage."""
+    """The agent's program runs.
+
+    stages: milliseconds since the claim, by stage. warm: its sandbox was opened before the claim.
+    """
 
     run_id: str
     attempt: int
     sandbox: str
     stages: dict[str, float] = {}
+    warm: bool = False
 
 
 class RunAnchored(Event, tag="run.anchored"):
@@ -238,6 +242,7 @@ class StartRun(Command):
     attempt: int
     sandbox: str
     stages: dict[str, float]
+    warm: bool = False
 
 
 class AnchorRun(Command):
@@ -320,8 +325,14 @@ def decide(command: RunCommand, run: Run) -> list[RunEvent]:
         case CancelRun(), Running():
             return []
         case StartRun(attempt=attempt), Running(attempt=held) if attempt == held:
-            id, sandbox, stages = command.run_id, command.sandbox, command.stages
-            return [RunStarted(run_id=id, attempt=attempt, sandbox=sandbox, stages=stages)]
+            started = RunStarted(
+                run_id=command.run_id,
+                attempt=attempt,
+                sandbox=command.sandbox,
+                stages=command.stages,
+                warm=command.warm,
+            )
+            return [started]
         case AnchorRun(run_id=id, entries=entries, entries_root=root), Running():
             return [RunAnchored(run_id=id, entries=entries, entries_root=root)]
         case LoseRun(attempt=attempt), Running(attempt=held) if attempt == held:

@@ -1,14 +1,13 @@
-"""The gateway's part of a run: its directory, its socket, and what it is told of the run."""
+"""The gateway's part of a run: its socket, and what it is told of the run."""
 
 from collections.abc import AsyncGenerator
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from adapters.scratch import disk_work, scratch_directory
-from adapters.settings import Settings
+from adapters.scratch import disk_work
 from adapters.wiring import Services
 from domain import deployments
 from domain.runs import RunRequested, Usage
@@ -25,9 +24,8 @@ from workers.transcripts import Transcript
 
 
 class Door(Struct, frozen=True):
-    """One run's way out. directory: what its sandbox finds at /run/argosy."""
+    """One run's way out."""
 
-    directory: Path
     halt: Halt
     journal: RunJournal
 
@@ -50,7 +48,6 @@ class Doors:
         self._outbound = outbound
         self._gateway = Gateway()
         self._tokens = Tokens()
-        self._folder = gateway_scratch(services.settings)
 
     @asynccontextmanager
     async def open(
@@ -58,9 +55,11 @@ class Doors:
         claim: Claim[RunRequested],
         settings: deployments.Settings,
         transcript: Transcript,
+        directory: Path,
     ) -> AsyncGenerator[Door]:
         """Open a run's door; on leaving, calls that are under way are cancelled and written down.
 
+        directory: what its sandbox finds at /run/argosy.
         Raises Unavailable where the disk fails.
         """
         request = claim.request
@@ -80,16 +79,10 @@ class Doors:
         )
         async with AsyncExitStack() as stack:
             stack.callback(journal.close)
-            with disk_work("Making the gateway's directory"):
-                directory = stack.enter_context(self._directory())
+            with disk_work("Making the gateway's socket"):
                 opened = self._gateway.open(session, directory, room=transcript.room)
                 await stack.enter_async_context(opened)
-            yield Door(directory, halt, journal)
-
-    def _directory(self) -> AbstractContextManager[Path]:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._folder.chmod(0o755)  # for the sandboxes' uids, whatever our umask is
-        return scratch_directory(self._folder)
+            yield Door(halt, journal)
 
 
 @asynccontextmanager
@@ -97,8 +90,3 @@ async def open_doors(services: Services) -> AsyncGenerator[Doors]:
     """Open what runs need to get out. Raises Invalid for a setting."""
     async with open_http_outbound(services.settings) as outbound:
         yield Doors(services, outbound)
-
-
-def gateway_scratch(settings: Settings) -> Path:
-    """Return where the sockets of runs are while these go on."""
-    return settings.data.absolute() / "gateways"

@@ -32,6 +32,7 @@ from workers.histories import History, read_history
 from workers.outages import surely
 from workers.outcomes import Ending, collect_files, cut, judge
 from workers.plans import CannotRun, Plan, Workshop, plan_run
+from workers.pool import Place
 from workers.pumps import Cancel, Halt, Pump
 from workers.sandboxes.driver import Exit, Sandbox, SandboxUnsupported
 from workers.transcripts import Transcript
@@ -62,6 +63,7 @@ class Execution:
         self._cancel = cancel
         self._settle = settle
         self._stages: dict[str, float] = {}
+        self._warm = False
 
     async def run(self) -> RunEnded:
         """Do the run and record how it ended.
@@ -94,11 +96,12 @@ class Execution:
 
     async def _perform(self, plan: Plan, transcript: Transcript) -> RunEnded:
         try:
-            async with self._doors.open(self._claim, plan.settings, transcript) as door:
-                spec = replace(plan.spec, gateway=str(door.directory))
-                async with self._workshop.driver.open(spec) as sandbox:
-                    self._reach("sandbox")
-                    end = await self._perform_in(sandbox, plan, transcript, door.halt)
+            opening = self._workshop.pool.open(plan.spec, plan.launch, plan.layer)
+            async with opening as (place, self._warm):
+                self._reach("sandbox")
+                doors = self._doors.open(self._claim, plan.settings, transcript, place.gateway)
+                async with doors as door:
+                    end = await self._perform_in(place, plan, transcript, door.halt)
             return replace(end, usage=door.usage(end.usage))
         except SandboxUnsupported as refusal:
             detail = refusal.detail
@@ -108,8 +111,9 @@ class Execution:
             return self._ended(Ending(how="failed", reason="harness_error", detail=detail))
 
     async def _perform_in(
-        self, sandbox: Sandbox, plan: Plan, transcript: Transcript, halt: Halt
+        self, place: Place, plan: Plan, transcript: Transcript, halt: Halt
     ) -> RunEnded:
+        sandbox = place.sandbox
         reader = plan.harness.reader(plan.task)
         pump = Pump(sandbox, reader, transcript, plan.limits)
         began = time.monotonic()
@@ -118,7 +122,8 @@ class Execution:
             self._reach("started")
             await self._say_started(sandbox)
 
-        end, verdict = await pump.run(plan.launch, self._cancel, say_started, halt)
+        program = place.start(plan.launch)
+        end, verdict = await pump.run(program, self._cancel, say_started, halt)
         seconds = time.monotonic() - began
         entries, result = reader.finish(code=end.code, signal=end.signal)
         if verdict != "output_limit":
@@ -142,7 +147,11 @@ class Execution:
     async def _say_started(self, sandbox: Sandbox) -> None:
         claim = self._claim
         command = StartRun(
-            run_id=claim.id, attempt=claim.attempt, sandbox=sandbox.id, stages=self._stages
+            run_id=claim.id,
+            attempt=claim.attempt,
+            sandbox=sandbox.id,
+            stages=self._stages,
+            warm=self._warm,
         )
 
         async def send() -> None:
@@ -150,7 +159,13 @@ class Execution:
             await commands.send(RUN, claim.id, command, claim.meta(), attempt=claim.attempt)
 
         await surely(send)
-        log.info("run.started", run=claim.id, attempt=claim.attempt, **self._stages)
+        log.info(
+            "run.started",
+            run=claim.id,
+            attempt=claim.attempt,
+            warm=self._warm,
+            **self._stages,
+        )
 
     async def _anchor(self, unit: Unit, frontier: Frontier) -> None:
         id = self._claim.id

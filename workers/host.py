@@ -18,20 +18,20 @@ from domain.errors import ArgosyError, Conflict, NotFound, Unavailable
 from domain.ids import split_stream
 from domain.runs import RunCancelRequested, RunRequested
 from workers.claims import Claim, claim_run
-from workers.doors import Doors, gateway_scratch, open_doors
+from workers.doors import Doors, open_doors
 from workers.envelopes import new_owner
 from workers.executor import Execution, results_scratch
 from workers.heartbeats import Heartbeats
 from workers.losing import Loss, end_after_bug, lose, take_over
 from workers.outages import surely
-from workers.plans import Workshop
+from workers.plans import Workshop, expect_plain_runs
 from workers.pumps import Cancel
 from workers.rq_host import Hints
 from workers.sandboxes.cgroups import Cgroups, detect
 from workers.sandboxes.namespaces import Paths
 from workers.sandboxes.orphans import sweep_orphans
 from workers.stopping import Stop
-from workers.workshops import open_workshop
+from workers.workshops import open_workshop, places_scratch
 
 JOIN_SECONDS = 3.0
 # Every append wakes all hosts, and next to none is a cancellation: they look at several at once.
@@ -93,7 +93,9 @@ class RunHost:
             self._background(self._heartbeats.run()),
             self._background(self._hear_cancellations(await self._head())),
             self._background(self._sweep_orphans()),
+            self._background(self._workshop.pool.keep()),
         ]
+        expect_plain_runs(self._workshop)
         self._hints.start()
         stopped = self._background(_passed(stop))
         try:
@@ -110,6 +112,7 @@ class RunHost:
             for task in (*background, stopped):
                 task.cancel()
             await asyncio.gather(*background, stopped, return_exceptions=True)
+            await self._workshop.pool.close()
             await asyncio.to_thread(self._hints.join, JOIN_SECONDS)
 
     # -- taking hints
@@ -234,7 +237,7 @@ class RunHost:
     async def _sweep_orphans(self) -> None:
         swept = await self._services.blobs.sweep() + await self._workshop.layers.sweep()
         settings = self._services.settings
-        for folder in (results_scratch(settings), gateway_scratch(settings)):
+        for folder in (results_scratch(settings), places_scratch(settings)):
             swept += await asyncio.to_thread(sweep_scratch, folder)
         if swept:
             log.info("scratch.swept", left_by_dead_workers=swept)

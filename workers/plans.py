@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -22,11 +23,11 @@ from workers.gateway.environment import agent_environment
 from workers.harnesses.harness import Harness, Launch, Task
 from workers.harnesses.harnesses import find_harness
 from workers.layers import LayerCache
+from workers.pool import SOURCE, Pool
 from workers.sandboxes.bases import Base
-from workers.sandboxes.driver import Driver, Mount, Scope, Spec
+from workers.sandboxes.driver import Mount, Scope, Spec
 
 # Where the layers are inside.
-SOURCE = "/app"
 RUNTIME = "/opt/argosy"
 DEPENDENCIES = "/opt/dependencies"
 
@@ -34,7 +35,7 @@ DEPENDENCIES = "/opt/dependencies"
 class Workshop(Struct, frozen=True, kw_only=True):
     """What this machine runs agents with. `runtime`: directory of our own harnesses' layer."""
 
-    driver: Driver
+    pool: Pool
     layers: LayerCache
     base: Base
     runtime: str
@@ -44,6 +45,8 @@ class Workshop(Struct, frozen=True, kw_only=True):
 class Plan(Struct, frozen=True, kw_only=True):
     """One run, ready to be opened and started.
 
+    spec: of its sandbox, without what is the run's own: gateway, environment and source.
+    layer: the directory of the source, None for an agent without code.
     source: digests of the source's files.
     left_out: names of variables that are too large to be passed.
     """
@@ -52,6 +55,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     harness: Harness
     launch: Launch
     spec: Spec
+    layer: Path | None
     settings: deployments.Settings
     source: Mapping[str, str]
     left_out: Sequence[str]
@@ -92,7 +96,8 @@ async def plan_run(
             )
     dependencies = version.artifact.dependencies if version.artifact else ""
     try:
-        mounts = await _mounts(workshop, files, dependencies)
+        layer = await workshop.layers.source(files) if files else None
+        mounts = await _mounts(workshop, dependencies)
     except NotFound as missing:
         return CannotRun(
             reason="sandbox_unavailable",
@@ -124,6 +129,7 @@ async def plan_run(
         harness=harness,
         launch=launch,
         spec=_spec(workshop, mounts, launch, settings.limits),
+        layer=layer,
         settings=settings,
         source=files,
         left_out=left_out,
@@ -173,15 +179,28 @@ async def _tools(
     return {name: tool for name, tool in zip(names, found, strict=True) if tool is not None}
 
 
-async def _mounts(
-    workshop: Workshop, files: Mapping[str, str], dependencies: str
-) -> tuple[Mount, ...]:
-    layers = workshop.layers
+def expect_plain_runs(workshop: Workshop) -> None:
+    """Have sandboxes ready for source that needs nothing but the base, under the usual limits."""
+    environment, _ = agent_environment(deployments.Settings(), {})
+    task = Task(
+        run_id="",
+        message="",
+        entry_point="agent.py",
+        environment=environment,
+        python=workshop.base.python,
+        source_target=SOURCE,
+        runtime_target=RUNTIME,
+    )
+    launch = find_harness("source").launch(task)
+    mounts = (Mount(workshop.runtime, RUNTIME),)
+    workshop.pool.expect(_spec(workshop, mounts, launch, Limits()), launch)
+
+
+async def _mounts(workshop: Workshop, dependencies: str) -> tuple[Mount, ...]:
     mounts = [Mount(workshop.runtime, RUNTIME)]
-    if files:
-        mounts.append(Mount(str(await layers.source(files)), SOURCE))
     if dependencies:
-        mounts.append(Mount(str(await layers.dependencies(dependencies)), DEPENDENCIES))
+        layer = await workshop.layers.dependencies(dependencies)
+        mounts.append(Mount(str(layer), DEPENDENCIES))
     return tuple(mounts)
 
 
@@ -193,7 +212,6 @@ def _spec(workshop: Workshop, mounts: tuple[Mount, ...], launch: Launch, limits:
         hidden=base.hidden,
         files=base.files,
         working_directory=launch.working_directory,
-        environment=launch.environment,
         limits=limits,
         scope=workshop.scope,
         channel=launch.uses_channel,

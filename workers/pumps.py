@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable
 
 from domain.limits import Limits
 from domain.runs import Reason
-from workers.harnesses.harness import Launch, Reader
+from workers.harnesses.harness import Reader
 from workers.outcomes import Verdict
+from workers.programs import Program
 from workers.sandboxes.driver import Exit, Output, Sandbox
 from workers.transcripts import Transcript
 
@@ -61,37 +62,35 @@ class Pump:
 
     async def run(
         self,
-        launch: Launch,
+        program: Program,
         cancel: Cancel,
         started: Callable[[], Awaitable[None]],
         halt: Halt | None = None,
     ) -> tuple[Exit, Verdict]:
-        """Start the program and return how it ended, and why it was ended if it was.
+        """Follow the program and return how it ended, and why it was ended if it was.
 
         halt: lets the program end by itself for LAST_WORDS_SECONDS, so that it can say what it was
             refused; the verdict is `halted` either way.
 
-        started: awaited while the program starts; none of its output is taken before. What it
-            raises ends this. The time that the program may take counts from its start.
+        started: awaited first; none of the program's output is taken before. What it raises ends
+            this. The time that the program may take counts from now.
         """
         halt = halt or Halt()
         watch = asyncio.create_task(self._watch(cancel, halt))
-        program = self._sandbox.run(launch.argv, stdin=launch.stdin)
-        first = asyncio.ensure_future(anext(program))
+        output = program.output()
         try:
             await started()
-            item = await first
+            item = await anext(output)
             while isinstance(item, Output):
                 await self._take(item)
-                item = await anext(program)
+                item = await anext(output)
             return item, self._verdict or ("halted" if halt.asked.is_set() else "")
         finally:
             if self._quiet is not None:
                 self._quiet.cancel()
-            for task in (watch, first):
-                task.cancel()
-            await asyncio.gather(watch, first, return_exceptions=True)
-            await program.aclose()
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
+            await output.aclose()
 
     async def _take(self, output: Output) -> None:
         if self._verdict == "output_limit":

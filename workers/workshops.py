@@ -11,6 +11,7 @@ from workers.builder.tools import BuildTools
 from workers.harnesses.runtimes import write_runtime
 from workers.layers import LayerCache
 from workers.plans import Workshop
+from workers.pool import Pool
 from workers.sandboxes import bases
 from workers.sandboxes.driver import Driver
 from workers.sandboxes.drivers import choose, prepare
@@ -41,13 +42,20 @@ def describe_machine(settings: Settings, paths: Paths) -> str:
 def open_workshop(services: Services, paths: Paths) -> Workshop:
     """Return what runs are done with. Raises SandboxUnsupported where nothing can be run."""
     base = bases.find_base()
+    settings = services.settings
+    pool = Pool(_driver(settings, paths), places_scratch(settings), settings.warm_sandboxes)
     return Workshop(
-        driver=_driver(services.settings, paths),
+        pool=pool,
         layers=open_layers(services),
         base=base,
         runtime=str(write_runtime(_cache(services), base.python)),
-        scope=services.settings.limit_scope,
+        scope=settings.limit_scope,
     )
+
+
+def places_scratch(settings: Settings) -> Path:
+    """Return where the directories are that sandboxes of runs show."""
+    return settings.data.absolute() / "places"
 
 
 def open_tools(services: Services, paths: Paths) -> BuildTools:

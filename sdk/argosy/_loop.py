@@ -15,7 +15,13 @@ from argosy import agent
 from argosy._channel import open_channel, send, send_error
 from argosy._chat import ModelFailed, Reply, ToolCall, ask
 from argosy._http import as_list, as_object
-from argosy._runner import CHANNEL_VARIABLE, read_task, settle_forwarder, start_forwarder
+from argosy._runner import (
+    CHANNEL_VARIABLE,
+    read_task,
+    settle_forwarder,
+    start_forwarder,
+    take_environment,
+)
 from argosy._tools import Interrupted, Tools
 
 TYPE_CHECKING = False  # what `typing` calls so, without the price of importing it
@@ -34,9 +40,10 @@ def main() -> None:
     """Run the task on standard input. Exits with 0 once the model has answered."""
     open_channel(int(os.environ.pop(CHANNEL_VARIABLE)), says_on_stdout=False)
     try:
-        child = start_forwarder()
-        task = read_task(0)
-        settle_forwarder(child)
+        children = start_forwarder()
+        task = read_task(0, children)
+        take_environment(task["environment"])
+        settle_forwarder(children)
     except OSError as error:
         send_error(f"The agent could not be started: {error}", kind="failure")
         sys.exit(1)

@@ -46,15 +46,16 @@ def main() -> None:
     """Run the task on standard input. Ends as the agent's program ends."""
     open_channel(int(os.environ.pop(CHANNEL_VARIABLE)), says_on_stdout=False)
     try:
-        child = start_forwarder()
-        task = read_task(0)
+        children = start_forwarder()
+        task = read_task(0, children)
+        take_environment(task["environment"])
         root = os.getcwd()
         _copy_tree(task["source"], root)
         path = os.path.join(root, task["entry_point"])
         with open(path, "rb") as file:
             source = file.read()
         _offer_message(task["message"], path)
-        settle_forwarder(child)
+        settle_forwarder(children)
     except OSError as error:
         send_error(f"The agent could not be started: {error}", kind="failure")
         sys.exit(1)
@@ -67,25 +68,36 @@ def main() -> None:
         sys.exit(130 if isinstance(error, KeyboardInterrupt) else 1)
 
 
-def start_forwarder() -> int:
+def take_environment(variables: str) -> None:
+    """Set what the task says, for a program that was started before there was one."""
+    for variable in variables.split("\0") if variables else ():
+        name, _, value = variable.partition("=")
+        os.environ[name] = value
+    if "TZ" in os.environ:
+        import time
+
+        time.tzset()
+
+
+def start_forwarder() -> "list[int]":
     """Offer the gateway where there is one; returns what `settle_forwarder` is to be given.
 
     Before the task is read, so that its process has nothing of it. Raises OSError.
     """
     port = os.environ.get(GATEWAY_VARIABLE)
     if not port:
-        return 0
+        return []
     from argosy import _forwarder
 
-    return _forwarder.start(int(port))
+    return [_forwarder.start(int(port))]
 
 
-def settle_forwarder(child: int) -> None:
-    """See that the forwarder runs. Raises OSError."""
-    if child:
+def settle_forwarder(children: "list[int]") -> None:
+    """See that the forwarder runs, and forget the children. Raises OSError."""
+    if children:
         from argosy import _forwarder
 
-        _forwarder.settle(child)
+        _forwarder.settle(children.pop())
 
 
 def _run(task: "dict[str, str]", root: str, path: str, source: bytes) -> None:
@@ -174,9 +186,18 @@ def _import(entry_point: str, path: str) -> "ModuleType":
     return module
 
 
-def read_task(descriptor: int) -> "dict[str, str]":
-    """Read a line of `name=length` words, and the values of those lengths after it."""
-    data = b""
+def read_task(descriptor: int, children: "list[int]") -> "dict[str, str]":
+    """Read a line of `name=length` words, and the values of those lengths after it.
+
+    Where there is no task yet, the forwarder is settled before it is waited for. Raises OSError.
+    """
+    os.set_blocking(descriptor, False)
+    try:
+        data = _read_some(descriptor)
+    except BlockingIOError:
+        settle_forwarder(children)
+        data = b""
+    os.set_blocking(descriptor, True)
     while b"\n" not in data:
         data += _read_some(descriptor)
     header, _, body = data.partition(b"\n")

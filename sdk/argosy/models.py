@@ -243,6 +243,8 @@ class Run(Struct, frozen=True, kw_only=True):
 
     output: cut at 64 KiB if there is an `output_digest`; `runs.whole` reads the rest.
     extra: what the agent returned beside its answer.
+    stages: milliseconds from the claim until each stage of its start was done.
+    warm: its sandbox had been opened before.
     """
 
     id: str
@@ -262,6 +264,8 @@ class Run(Struct, frozen=True, kw_only=True):
     exit_code: int | None = None
     files: list[RunFile] = []
     usage: Usage = field(default_factory=Usage)
+    stages: dict[str, float] = {}
+    warm: bool = False
     attempt: int = 0
     created_at: datetime | None = None
     started_at: datetime | None = None

@@ -62,8 +62,8 @@ class Bench:
 
 
 @asynccontextmanager
-async def open_bench() -> AsyncGenerator[Bench]:
-    """A bench with real sandboxes and a real log."""
-    with make_settings(NOWHERE) as settings:
+async def open_bench(**changes: Any) -> AsyncGenerator[Bench]:
+    """A bench with real sandboxes and a real log. `changes`: of its settings."""
+    with make_settings(NOWHERE, **changes) as settings:
         async with open_world(settings) as world, open_doors(world.services) as doors:
             yield Bench(world, workshop(world.services), doors)

@@ -71,7 +71,8 @@ async def test_a_requested_run_is_recorded_and_told(
         run_id = await world.request()
 
         assert await told(redis_server, RUNS, 1) == [f"run-{run_id}-1"]
-    held = await world.services.leases.held(f"run-{run_id}")
+        await eventually(lambda: world.held(run_id))
+    held = await world.held(run_id)
     assert held is not None
     assert held.owner == ""
     assert await world.services.leases.progress(ROLE) > 0

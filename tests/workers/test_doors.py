@@ -17,9 +17,9 @@ from domain.starter_kit import ECHO_POLICY, ECHO_TOOL, PLAYGROUND
 from tests.workers.benches import Bench, open_bench
 from tests.workers.gateways import Book
 from tests.workers.worlds import WORKSPACE, World, eventually, hosting
-from workers.doors import gateway_scratch
 from workers.gateway.documents import StoredDocuments
 from workers.gateway.journals import RunJournal
+from workers.workshops import places_scratch
 
 CALLS = """
 import json, os, sys, threading, time, urllib.error, urllib.request
@@ -69,7 +69,7 @@ print(urllib.request.urlopen(base + "/healthz", timeout=20).read().decode())
     end, _ = await bench.run(code)
 
     assert (end.how, end.output) == ("completed", '{"status":"ok"}')
-    assert list(gateway_scratch(bench.world.services.settings).iterdir()) == []
+    assert list(places_scratch(bench.world.services.settings).iterdir()) == []
 
 
 async def test_a_call_is_judged_by_what_holds_when_it_is_made(bench: Bench) -> None:
@@ -201,7 +201,7 @@ async def test_runs_at_once_have_doors_of_their_own(bench: Bench) -> None:
 
 
 async def test_what_a_dead_host_left_is_swept(world: World, settings: Settings) -> None:
-    left = gateway_scratch(settings) / "left"
+    left = places_scratch(settings) / "left"
     left.mkdir(parents=True)
     (left / "gateway.sock").touch()
 

@@ -109,7 +109,7 @@ async def test_a_program_that_prints_without_end_is_ended(bench: Bench) -> None:
 
 
 async def test_a_memory_hog_is_ended_alone(bench: Bench) -> None:
-    if bench.workshop.driver.scope != "sandbox":
+    if bench.workshop.pool.driver.scope != "sandbox":
         pytest.skip("limits hold for single processes here: there are no cgroups")
     limits = Limits(memory_mb=64, disk_mb=8, seconds=20)
 
@@ -207,7 +207,7 @@ async def test_a_line_that_is_not_ended_is_shown_while_the_program_waits(bench: 
 
 
 async def test_what_cannot_be_enforced_is_refused_and_said(bench: Bench) -> None:
-    if bench.workshop.driver.scope == "sandbox":
+    if bench.workshop.pool.driver.scope == "sandbox":
         pytest.skip("everything can be enforced here")
     end, _ = await bench.run("print('never')\n")
 

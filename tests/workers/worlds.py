@@ -188,6 +188,7 @@ def make_settings(redis: str, **changes: Any) -> Generator[Settings]:
         sweep_seconds=0.1,
         drain_seconds=3.0,
         limit_scope="sandbox" if os.geteuid() == 0 else "process",
+        warm_sandboxes=0,  # tests count sandboxes; those of the pool ask for some
         log_format="text",
     )
     settings = replace(settings, **changes)

@@ -241,6 +241,7 @@ class Supervisor:
             "ARGOSY_LIMIT_SCOPE": "process",
             "ARGOSY_DRAIN_SECONDS": f"{DRAIN_SECONDS:g}",
             "ARGOSY_UNREADY_SECONDS": "0",
+            "ARGOSY_WARM_SANDBOXES": "2",
             "ARGOSY_LOG_FORMAT": "text",
             "ARGOSY_PUBLIC_URL": f"http://{self._shown(self._reached)}:{self._port}",
             # Arenas are per thread and keep what they once held; a dev server is idle mostly.

@@ -58,6 +58,9 @@ class Task(Struct, frozen=True, kw_only=True):
 class Launch(Struct, frozen=True, kw_only=True):
     """The program to start. `stdin` is all of its standard input.
 
+    early: it may be started ahead, with these variables alone: it reads its task and the rest of
+        its environment from standard input. None: it may not.
+
     uses_channel: it needs one more pipe to write to, its number in ARGOSY_CHANNEL_FD.
     copies_source: it begins by copying the source into the working directory, so a file there is
         a result only if it is not a file of the source with the same digest.
@@ -66,6 +69,7 @@ class Launch(Struct, frozen=True, kw_only=True):
     argv: tuple[str, ...]
     environment: dict[str, str]
     stdin: bytes = b""
+    early: Mapping[str, str] | None = None
     uses_channel: bool = False
     copies_source: bool = False
     working_directory: str = "/work"

@@ -8,7 +8,12 @@ from argosy import _loop
 
 from domain.runs import Reason
 from workers.harnesses.harness import Launch, Task
-from workers.harnesses.tasks import framed, python_argv, task_environment
+from workers.harnesses.tasks import (
+    early_environment,
+    framed,
+    python_argv,
+    task_environment,
+)
 from workers.harnesses.transcripts import TranscriptReader
 
 NAME = "native"
@@ -29,10 +34,12 @@ class Native:
 
     def launch(self, task: Task) -> Launch:
         """Return the interpreter with the loop, and the task on standard input."""
+        environment = task_environment(task)
         return Launch(
             argv=python_argv(task, "_loop"),
-            environment=task_environment(task),
-            stdin=framed(task),
+            environment=environment,
+            early=early_environment(environment),
+            stdin=framed(task, environment),
             uses_channel=True,
             working_directory=task.working_directory,
         )

@@ -5,7 +5,12 @@ The contract with agent code is in docs/guides/write-an-agent.md; the in-sandbox
 """
 
 from workers.harnesses.harness import Launch, Task
-from workers.harnesses.tasks import framed, python_argv, task_environment
+from workers.harnesses.tasks import (
+    early_environment,
+    framed,
+    python_argv,
+    task_environment,
+)
 from workers.harnesses.transcripts import TranscriptReader
 
 NAME = "source"
@@ -18,10 +23,12 @@ class Source:
 
     def launch(self, task: Task) -> Launch:
         """Return the interpreter with the in-sandbox module, and the task on standard input."""
+        environment = task_environment(task)
         return Launch(
             argv=python_argv(task, "_runner"),
-            environment=task_environment(task),
-            stdin=framed(task),
+            environment=environment,
+            early=early_environment(environment),
+            stdin=framed(task, environment),
             uses_channel=True,
             copies_source=True,
             working_directory=task.working_directory,

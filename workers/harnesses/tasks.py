@@ -1,11 +1,17 @@
 """How the task is told to our own programs in a sandbox: flags, environment, standard input."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from workers.harnesses.harness import Task
 
 # A longer system prompt is only in the request's context: the kernel's limit is 128 KiB a variable.
 MAX_VARIABLE_BYTES = 100_000
+
+# What the interpreter, or its loader, reads before it can be told anything.
+_LOADERS = ("LD_", "MALLOC_", "GLIBC_")
+_PORT = "ARGOSY_GATEWAY_PORT"  # what `_runner` is started with
 
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from argosy.{} import main; main()"
 
@@ -48,8 +54,16 @@ def task_environment(task: Task) -> dict[str, str]:
     return environment
 
 
-def framed(task: Task) -> bytes:
+def early_environment(environment: Mapping[str, str]) -> dict[str, str] | None:
+    """Return what `_runner` has to be started with; None if it has to be all of `environment`."""
+    if any(name.startswith(_LOADERS) for name in environment):
+        return None
+    return {_PORT: environment[_PORT]} if _PORT in environment else {}
+
+
+def framed(task: Task, environment: Mapping[str, str]) -> bytes:
     """Return the task as `argosy._runner` reads it: no parser to load, no text to escape."""
+    variables = "\0".join(f"{name}={value}" for name, value in environment.items())
     fields = {
         "entry_point": task.entry_point.encode(),
         "source": task.source_target.encode(),
@@ -63,6 +77,7 @@ def framed(task: Task) -> bytes:
         "conversation_id": task.conversation_id.encode("utf-8", "replace"),
         "attempt": str(task.attempt).encode(),
         "system_prompt": task.system_prompt.encode("utf-8", "replace"),
+        "environment": variables.encode("utf-8", "replace"),
     }
     header = " ".join(f"{name}={len(value)}" for name, value in fields.items())
     return b"\n".join((header.encode(), b"".join(fields.values())))

@@ -71,12 +71,8 @@ def program_line(
             # If the machine's memory runs out, this goes first.
             "echo 1000 >/proc/self/oom_score_adj",
         ]
+    check_environment(environment)
     for name, value in environment.items():
-        if not NAME.fullmatch(name):
-            raise Invalid(
-                f"The environment's name {name!r} is not made of letters, digits and _.",
-                field="environment",
-            )
         steps.append(f"export {name}={_quoted(value, 'environment')}")
     if not argv:
         raise Invalid("There is no program to run.", field="argv")
@@ -85,9 +81,24 @@ def program_line(
     return " && ".join(steps).encode("utf-8", "surrogateescape") + b"\n"
 
 
-def _quoted(text: str, field: str) -> str:
+def check_environment(environment: Mapping[str, str]) -> None:
+    """Raise Invalid for what no program can be given."""
+    for name, value in environment.items():
+        if not NAME.fullmatch(name):
+            raise Invalid(
+                f"The environment's name {name!r} is not made of letters, digits and _.",
+                field="environment",
+            )
+        _check_nul(value, "environment")
+
+
+def _check_nul(text: str, field: str) -> None:
     if "\0" in text:
         raise Invalid("A NUL cannot be passed to a program.", field=field)
+
+
+def _quoted(text: str, field: str) -> str:
+    _check_nul(text, field)
     quoted = "'" + text.replace("'", "'\\''") + "'"
     return quoted.replace("\n", "'\"$1\"'")
 

@@ -93,7 +93,7 @@ def _status(data: dict[str, Any]) -> tuple[str, str]:
         said.append(f"after {max(stages.values()):.0f} ms")
     if files := data.get("files"):
         said.append(f"files: {', '.join(map(str, files))}")
-    known = {"status", "reason", "detail", "hint", "attempt", "stages", "files"}
+    known = {"status", "reason", "detail", "hint", "attempt", "stages", "warm", "files"}
     known |= {"output", "message", "entries_root"}
     rest = compact({name: value for name, value in data.items() if name not in known})
     return str(data.get("status", "status")), " · ".join(filter(None, [*said, rest]))

@@ -92,6 +92,7 @@ def show(run_id: str, as_json: bool) -> None:
             ("deployment", f"{run.slug}, revision {run.revision}"),
             ("attempt", str(run.attempt or "")),
             ("requested", ago(run.created_at)),
+            ("started", _start(run.stages, warm=run.warm)),
             ("ended", ago(run.ended_at) if run.ended_at else ""),
             ("took", f"{usage.seconds:.2f} s, {usage.cpu_seconds:.2f} s of processor"),
             ("memory", f"{usage.peak_memory_mb:.0f} MB" if usage.peak_memory_mb else ""),
@@ -201,6 +202,13 @@ def download(run_id: str, path: str, output: Path | None, as_json: bool) -> None
         print_json({"path": path, "file": str(target), "size": len(data)})
     else:
         print(f"{target}  {size(len(data))}")
+
+
+def _start(stages: dict[str, float], *, warm: bool) -> str:
+    if not stages:
+        return ""
+    took = f"{max(stages.values()):.0f} ms after its claim"
+    return f"{took}, in a sandbox opened ahead" if warm else took
 
 
 def _tokens(read: int, written: int) -> str:
