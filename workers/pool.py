@@ -15,9 +15,9 @@ from pathlib import Path
 
 import msgspec
 import structlog
-from prometheus_client import Counter, Gauge
 from msgspec import Struct
 from msgspec.structs import replace
+from prometheus_client import Counter, Gauge
 
 from adapters.scratch import disk_work, scratch_directory
 from domain.errors import Unavailable

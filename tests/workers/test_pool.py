@@ -10,6 +10,7 @@ import pytest
 
 from domain.limits import Limits
 from domain.runs import RunStarted
+from tests.pages import grown, here
 from tests.workers.benches import Bench, open_bench
 from tests.workers.worlds import LIMITS, eventually
 from workers import pool as pools
@@ -59,7 +60,7 @@ def started(history: list[Any]) -> RunStarted:
 
 async def test_a_run_takes_a_sandbox_that_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools, "REST_SECONDS", 0.0)
-    before = {kind: pools.TAKEN.labels(kind)._value.get() for kind in ("warm", "cold")}
+    before = here()
     async with warm_bench() as bench:
         end, history = await bench.run(SAYS)
         assert (end.output.strip(), started(history).warm) == ("hello", False)
@@ -73,8 +74,9 @@ async def test_a_run_takes_a_sandbox_that_is_open(monkeypatch: pytest.MonkeyPatc
         assert started(third).warm
         sandboxes = {started(each).sandbox for each in (history, second, third)}
         assert len(sandboxes) == 3, "each serves one run"
-    counted = {kind: pools.TAKEN.labels(kind)._value.get() for kind in ("warm", "cold")}
-    assert {kind: count - before[kind] for kind, count in counted.items()} == {"warm": 2, "cold": 1}
+    taken = grown(before, here())
+    assert taken["argosy_pool_taken_total", "warm"] == 2
+    assert taken["argosy_pool_taken_total", "cold"] == 1
 
 
 async def test_plain_runs_are_expected_before_the_first() -> None:
