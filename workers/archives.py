@@ -23,7 +23,10 @@ MAX_FILES = 200_000
 MAX_MB = 8_192
 COMPRESSION = 1  # a build waits for it; higher levels cost more than they save
 EPOCH = 315_532_800  # 1980-01-01: the oldest time that programs which make zip files accept
-UNREADABLE = (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error)
+# tarfile lets through what int() and unpacking say of numbers that are none.
+UNREADABLE = (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, ValueError, OverflowError)
+MAX_NAME = 255  # bytes, of a file; what file systems hold
+MAX_PATH = 2_048  # bytes, below the tree
 
 
 class LayerRefused(Invalid):
@@ -136,9 +139,11 @@ def _checked_name(name: str) -> PurePosixPath:
     if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
         raise LayerRefused(f"{name!r} is not a path within a layer.")
     try:
-        name.encode()
+        longest = max(len(part.encode()) for part in path.parts)
     except UnicodeEncodeError:
         raise LayerRefused(f"{name!r} is not UTF-8.") from None
+    if longest > MAX_NAME or len(name.encode()) > MAX_PATH:
+        raise LayerRefused(f"{name[:MAX_NAME]!r}… is too long a name.")
     return path
 
 

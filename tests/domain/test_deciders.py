@@ -3,13 +3,14 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain import agents, builds, catalog, deployments, execution, runs, workspaces
 from domain.decider import Decider, Event
 from domain.errors import ArgosyError
 from domain.registry import FOLDING, decode, encode
+from tests.fuzzing.effort import examples
 from tests.goldens import example
 
 numbers = st.integers(1, 3)
@@ -80,6 +81,11 @@ COMMANDS: dict[str, list[st.SearchStrategy[Any]]] = {
         st.builds(catalog.ArchiveDocument),
     ],
 }
+# Of each stream: its last event, after which nothing happens any more.
+LAST = {
+    *(workspaces.WorkspaceArchived, agents.AgentArchived, builds.BuildEnded),
+    *(deployments.DeploymentArchived, runs.RunEnded, catalog.DocumentArchived),
+}
 DECIDERS: list[Decider[Any, Any, Any]] = [
     workspaces.WORKSPACE,
     agents.AGENT,
@@ -92,6 +98,7 @@ DECIDERS: list[Decider[Any, Any, Any]] = [
 
 @pytest.mark.parametrize("decider", DECIDERS, ids=lambda each: each.category)
 @given(data=st.data())
+@settings(max_examples=examples(100))
 def test_any_commands_in_any_order(decider: Decider[Any, Any, Any], data: st.DataObject) -> None:
     """What is decided can be stored, read and folded; asking again after a refusal is the same."""
     history: list[Event] = []
@@ -109,6 +116,35 @@ def test_any_commands_in_any_order(decider: Decider[Any, Any, Any], data: st.Dat
         state = decider.fold(events, state)
 
     assert decider.fold(history) == state
+    check(history)
+
+
+def check(history: list[Event]) -> None:
+    """What ended stays so and ends once; what is counted goes up by one; one attempt at a time."""
+    assert not LAST & {type(event) for event in history[:-1]}
+    attempts, versions, revisions = 0, 0, 0
+    for event in history:
+        match event:
+            case runs.RunClaimed(attempt=attempt) | builds.BuildClaimed(attempt=attempt):
+                attempts += 1
+                assert attempt == attempts
+            case (
+                runs.RunStarted(attempt=attempt)
+                | runs.RunRetried(attempt=attempt)
+                | runs.RunEnded(attempt=attempt)
+                | builds.BuildPlanned(attempt=attempt)
+                | builds.BuildRetried(attempt=attempt)
+                | builds.BuildEnded(attempt=attempt)
+            ):
+                assert attempt == attempts
+            case agents.AgentVersionDrafted(version=version):
+                versions += 1
+                assert version == versions
+            case deployments.RevisionMade(revision=revision):
+                revisions += 1
+                assert revision == revisions
+            case _:
+                pass
 
 
 @pytest.mark.parametrize("decider", DECIDERS, ids=lambda each: each.category)

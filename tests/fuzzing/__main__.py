@@ -14,14 +14,15 @@ from tests.e2e.servers import ROOT
 from tests.fuzzing.effort import EXAMPLES, SEED
 
 FOLDER = Path(__file__).parent
-PARTS = sorted(path.stem.removeprefix("test_") for path in FOLDER.glob("test_*.py"))
+PARTS = {path.stem.removeprefix("test_"): path for path in sorted(FOLDER.glob("test_*.py"))}
+PARTS["deciders"] = ROOT / "tests" / "domain" / "test_deciders.py"
 
 
 def main() -> int:
     """Run the parts; returns the exit code."""
     given = _arguments()
     seed = secrets.randbelow(1 << 32) if given.seed is None else given.seed
-    files = [str(FOLDER / f"test_{part}.py") for part in given.parts or PARTS]
+    files = [str(PARTS[part]) for part in given.parts or PARTS]
     sys.stderr.write(f"seed {seed}, {given.examples} examples\n")
     options = ["--timeout=0", f"--hypothesis-seed={seed}", "-p", "no:randomly", "-ra"]
     # The longest test is much longer than the others: each goes to whoever has time.
