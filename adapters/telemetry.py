@@ -9,6 +9,7 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -58,9 +59,15 @@ def mask(
 ) -> MutableMapping[str, Any]:
     """Blot out the fields whose names say that they hold a secret."""
     for field in event:
-        if any(word in field.lower() for word in SECRET_WORDS):
+        if _hides(field):
             event[field] = MASKED
     return event
+
+
+@lru_cache(1024)
+def _hides(field: str) -> bool:
+    name = field.lower()
+    return any(word in name for word in SECRET_WORDS)
 
 
 def tame(
