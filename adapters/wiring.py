@@ -17,6 +17,7 @@ from adapters.job_queue import RqQueue
 from adapters.live_streams import RedisLiveStreams
 from adapters.master_keys import read_master_key
 from adapters.settings import Settings
+from adapters.tracing import recorded_traces
 from adapters.vault import ClosedVault, Vault
 from domain.handling import Commands
 from domain.ports import Leases
@@ -53,6 +54,13 @@ async def open_services(
     Raises Unavailable when the database cannot be reached, and VaultLocked where the vault is
     needed and the master key is missing or another.
     """
+    with recorded_traces(name):
+        async with _opened(settings, name=name, needs_vault=needs_vault) as services:
+            yield services
+
+
+@asynccontextmanager
+async def _opened(settings: Settings, *, name: str, needs_vault: bool) -> AsyncGenerator[Services]:
     settings.data.mkdir(parents=True, exist_ok=True)
     master_key = read_master_key(settings) if needs_vault else None
     blobs = open_blobs(settings)

@@ -6,6 +6,7 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from msgspec import Struct
+from structlog.contextvars import bind_contextvars
 
 from api.calls import Call
 from api.folding import Folded, fold, missing
@@ -109,6 +110,7 @@ async def _visible(call: Call, build_id: str) -> Folded[builds.Build]:
         raise missing("build", build_id)
     if not await call.sees(found.state.request.workspace_id):
         raise missing("build", build_id)
+    bind_contextvars(build=build_id, workspace=found.state.request.workspace_id)
     return found
 
 

@@ -7,9 +7,11 @@ import msgspec
 from litestar import Request, Response
 from litestar.datastructures import State
 from msgspec import Struct
+from structlog.contextvars import bind_contextvars
 
 from adapters.bases import python_version
 from adapters.wiring import Services
+from api.access import TRACE
 from api.auth import Caller, Keys
 from api.folding import missing
 from api.idempotency import idempotency_of
@@ -62,7 +64,13 @@ class Call:
     """One authenticated request: who asks, what it may use, and how it changes anything."""
 
     def __init__(
-        self, shared: Shared, caller: Caller, request_id: str, idempotency: Idempotency | None
+        self,
+        shared: Shared,
+        caller: Caller,
+        request_id: str,
+        idempotency: Idempotency | None,
+        *,
+        traceparent: str = "",
     ) -> None:
         self.shared = shared
         self.services = shared.services
@@ -70,10 +78,13 @@ class Call:
         self.caller = caller
         self.request_id = request_id
         self._idempotency = idempotency
+        self._traceparent = traceparent
 
     async def workspace(self, name: str) -> Place:
         """Return a workspace by slug or id, to read in. Raises NotFound."""
-        return await self.shared.tenancy.find(self.caller, name)
+        place = await self.shared.tenancy.find(self.caller, name)
+        bind_contextvars(workspace=place.id)
+        return place
 
     async def open_workspace(self, name: str) -> Place:
         """Return a workspace to change something in. Raises NotFound, WorkspaceIsArchived."""
@@ -103,6 +114,7 @@ class Call:
             workspace_id=workspace_id,
             command_id=self._idempotency.key if self._idempotency else new_id(),
             correlation_id=self.request_id,
+            causation_id=self._traceparent,
         )
 
     async def once[T](
@@ -131,11 +143,13 @@ class Call:
 async def provide_call(request: Request[Any, Any, State]) -> Call:
     """Dependency `call`. The guard has found the caller already."""
     caller: Caller = request.scope["auth"]
+    state = request.scope["state"]
     return Call(
         request.app.state.shared,
         caller,
-        str(request.scope["state"]["request_id"]),
+        str(state["request_id"]),
         await idempotency_of(request, caller),
+        traceparent=state[TRACE],
     )
 
 

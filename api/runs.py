@@ -8,6 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.response import Stream
 from msgspec import Meta, Struct
+from structlog.contextvars import bind_contextvars
 
 from api.calls import Call, Outcome, positioned
 from api.folding import Folded, fold, folded, missing
@@ -254,7 +255,9 @@ async def request_once(call: Call, wanted: NewRun) -> Outcome[RunMade]:
         return RunMade(run_id, 1)
 
     key = stream_name(RUN.category, run_id)
-    return await call.once(work, RunMade, workspace_id=wanted.workspace_id, key=key)
+    made = await call.once(work, RunMade, workspace_id=wanted.workspace_id, key=key)
+    bind_contextvars(run=made.facts.run_id)
+    return made
 
 
 async def visible_run(call: Call, run_id: str) -> Folded[runs.Run]:
@@ -264,6 +267,7 @@ async def visible_run(call: Call, run_id: str) -> Folded[runs.Run]:
         raise missing("run", run_id)
     if not await call.sees(found.state.request.workspace_id):
         raise missing("run", run_id)
+    bind_contextvars(run=run_id, workspace=found.state.request.workspace_id)
     return found
 
 

@@ -15,6 +15,9 @@ class Meta(Struct, frozen=True, kw_only=True):
     """The envelope of a command: who, on whose behalf, and what caused it.
 
     command_id: the idempotency key, or an id made for this command.
+    correlation_id: the request that it goes back to.
+    causation_id: the command that led to it; of a request's own, its place in a trace if it has one
+    (a W3C `traceparent`), from which the work that it asks for goes on.
     """
 
     actor: str

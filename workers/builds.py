@@ -5,9 +5,9 @@ from contextlib import suppress
 
 import structlog
 from msgspec.structs import replace
-from structlog.contextvars import bound_contextvars
 
 from adapters.settings import Settings
+from adapters.tracing import fail
 from adapters.wiring import Services, open_services
 from domain import agents
 from domain.agents import AGENT
@@ -18,6 +18,7 @@ from domain.errors import Conflict, NotFound, Unavailable
 from domain.execution import Definition
 from domain.handling import Unit
 from domain.ids import split_stream, stream_name
+from workers.attempts import attempted
 from workers.builder.builder import run_build
 from workers.builder.tools import BuildTools
 from workers.claims import Claim, claim_build
@@ -55,13 +56,16 @@ async def build_with(services: Services, tools: BuildTools, stream: str) -> None
     claim = await claim_build(services, id, owner)
     if claim is None:
         return
-    with bound_contextvars(build=id):
-        log.info("build.claimed", attempt=claim.attempt)
+    with attempted(claim, "build", {}) as span:
+        log.info("build.claimed")
         work = asyncio.create_task(_Build(services, tools, claim).run())
         beating = asyncio.create_task(_beat(services, claim, work))
         draining = asyncio.create_task(_drain(stop, work, services.settings.drain_seconds))
         try:
-            await work
+            end = await work
+            span.set_attribute("argosy.build.how", end.how)
+            if end.how == "failed":
+                fail(span, end.step or end.how)
         except asyncio.CancelledError:
             await _give_up(services, claim, f"The worker {owner} was stopped.")
         except Unavailable as error:
@@ -85,7 +89,7 @@ class _Build:
         self._tools = tools
         self._claim = claim
 
-    async def run(self) -> None:
+    async def run(self) -> BuildEnded:
         claim, store = self._claim, self._services.store
         definition = await self._definition()
         history = await read_history(store, claim.stream) if claim.attempt > 1 else History()
@@ -107,7 +111,9 @@ class _Build:
             )
             await transcript.flush()
             frontier = transcript.frontier
-        await self._end(replace(end, entries=frontier.count, entries_root=frontier.root()))
+        end = replace(end, entries=frontier.count, entries_root=frontier.root())
+        await self._end(end)
+        return end
 
     async def _definition(self) -> Definition:
         request = self._claim.request
@@ -142,7 +148,9 @@ class _Build:
         log.info("build.ended", how=end.how, step=end.step, detail=end.detail)
 
 
-async def _beat(services: Services, claim: Claim[BuildRequested], work: asyncio.Task[None]) -> None:
+async def _beat(
+    services: Services, claim: Claim[BuildRequested], work: asyncio.Task[BuildEnded]
+) -> None:
     """Keep the build's lease; cancel the build when it is lost."""
 
     def lost(_: str) -> None:
@@ -157,7 +165,7 @@ async def _beat(services: Services, claim: Claim[BuildRequested], work: asyncio.
     await heartbeats.run()
 
 
-async def _drain(stop: Stop, work: asyncio.Task[None], seconds: float) -> None:
+async def _drain(stop: Stop, work: asyncio.Task[BuildEnded], seconds: float) -> None:
     """Cancel the build when it has not ended in time after a stop was asked for."""
     await stop.wait()
     log.info("build.draining", seconds=seconds)

@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from adapters.scratch import disk_work
+from adapters.tracing import here
 from adapters.wiring import Services
 from domain import deployments
 from domain.runs import RunRequested, Usage
@@ -76,6 +77,7 @@ class Doors:
             outbound=self._outbound,
             end_run=halt.ask,
             tokens=self._tokens,
+            trace=here(),
         )
         async with AsyncExitStack() as stack:
             stack.callback(journal.close)

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from adapters.scratch import disk_work, scratch_directory
 from adapters.settings import Settings
+from adapters.tracing import past
 from adapters.wiring import Services
 from domain.entries import LogWritten
 from domain.errors import Invalid, Unavailable
@@ -64,6 +65,7 @@ class Execution:
         self._settle = settle
         self._stages: dict[str, float] = {}
         self._warm = False
+        self._reached = claim.claimed_at
 
     async def run(self) -> RunEnded:
         """Do the run and record how it ended.
@@ -125,6 +127,7 @@ class Execution:
         program = place.start(plan.launch)
         end, verdict = await pump.run(program, self._cancel, say_started, halt)
         seconds = time.monotonic() - began
+        past("program", seconds)
         entries, result = reader.finish(code=end.code, signal=end.signal)
         if verdict != "output_limit":
             transcript.add(entries)
@@ -159,13 +162,7 @@ class Execution:
             await commands.send(RUN, claim.id, command, claim.meta(), attempt=claim.attempt)
 
         await surely(send)
-        log.info(
-            "run.started",
-            run=claim.id,
-            attempt=claim.attempt,
-            warm=self._warm,
-            **self._stages,
-        )
+        log.info("run.started", warm=self._warm, **self._stages)
 
     async def _anchor(self, unit: Unit, frontier: Frontier) -> None:
         id = self._claim.id
@@ -182,7 +179,7 @@ class Execution:
             ):
                 return await collect_files(sandbox, into, self._services.blobs, source)
         except Unavailable as error:  # the answer is worth more than the files
-            log.warning("run.files_lost", run=self._claim.id, error=error.detail)
+            log.warning("run.files_lost", error=error.detail)
             return [], [f"The run's files could not be kept: {error.detail}"]
 
     async def _keep_output(self, result: Result) -> str:
@@ -192,7 +189,7 @@ class Execution:
         try:
             return await self._services.blobs.put(result.output.encode(errors="replace"))
         except Unavailable as error:
-            log.warning("run.output_cut", run=self._claim.id, error=error.detail)
+            log.warning("run.output_cut", error=error.detail)
             return ""
 
     async def _record(self, end: RunEnded) -> None:
@@ -208,8 +205,6 @@ class Execution:
         await surely(send)
         log.info(
             "run.ended",
-            run=claim.id,
-            attempt=claim.attempt,
             how=end.how,
             reason=end.reason,
             entries=end.entries,
@@ -244,7 +239,10 @@ class Execution:
 
     def _reach(self, stage: str) -> None:
         """Note how many milliseconds after the claim a stage was done."""
-        self._stages[stage] = round((time.monotonic() - self._claim.claimed_at) * 1000, 3)
+        now = time.monotonic()
+        self._stages[stage] = round((now - self._claim.claimed_at) * 1000, 3)
+        past(stage, now - self._reached)
+        self._reached = now
 
 
 def results_scratch(settings: Settings) -> Path:

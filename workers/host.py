@@ -10,13 +10,15 @@ from typing import Any
 
 import structlog
 from prometheus_client import Gauge
-from structlog.contextvars import bound_contextvars
+from structlog.contextvars import bind_contextvars
 
 from adapters.scratch import sweep_scratch
+from adapters.tracing import fail
 from adapters.wiring import Services
 from domain.errors import ArgosyError, Conflict, NotFound, Unavailable
 from domain.ids import split_stream
 from domain.runs import RunCancelRequested, RunRequested
+from workers.attempts import attempted
 from workers.claims import Claim, claim_run
 from workers.doors import Doors, open_doors
 from workers.envelopes import new_owner
@@ -134,16 +136,16 @@ class RunHost:
     async def _host(self, stream: str, hosted: Hosted) -> None:
         _, id = split_stream(stream)
         self._heartbeats.claiming(stream)
+        bind_contextvars(run=id)  # in this task
         try:
-            with bound_contextvars(run=id):
-                await self._run_claimed(stream, hosted)
+            await self._run_claimed(stream, hosted)
         except Unavailable as error:
-            log.warning("run.put_off", run=id, error=error.detail)
+            log.warning("run.put_off", error=error.detail)
             await self._give_up(stream, hosted, error.detail)
         except (Conflict, NotFound) as refusal:
-            log.warning("run.overtaken", run=id, why=refusal.detail)
+            log.warning("run.overtaken", why=refusal.detail)
         except Exception as error:  # the boundary of RQ's job: a bug ends its run, not the host
-            log.exception("run.broke", run=id)
+            log.exception("run.broke")
             await self._end_broken(stream, hosted, error)
         finally:
             self._heartbeats.forget(stream)
@@ -155,11 +157,10 @@ class RunHost:
         _, id = split_stream(stream)
         claim = await claim_run(self._services, id, self.owner)
         if claim is None:
-            log.debug("run.not_ours", run=id)
+            log.debug("run.not_ours")
             return
         hosted.claim = claim
         self._heartbeats.hold(stream, claim.held_until)
-        log.info("run.claimed", attempt=claim.attempt)
         execution = Execution(
             self._services,
             self._workshop,
@@ -168,7 +169,17 @@ class RunHost:
             cancel=hosted.cancel,
             settle=lambda: self._heartbeats.settle(stream),
         )
-        await execution.run()
+        agent = {
+            "gen_ai.operation.name": "invoke_agent",
+            "gen_ai.agent.name": claim.request.agent_name,
+            "gen_ai.agent.id": claim.request.agent_id,
+        }
+        with attempted(claim, f"invoke_agent {claim.request.agent_name}", agent) as span:
+            log.info("run.claimed")
+            end = await execution.run()
+            span.set_attribute("argosy.run.how", end.how)
+            if end.how == "failed":
+                fail(span, end.reason or end.how)
         hosted.claim = None
 
     async def _give_up(self, stream: str, hosted: Hosted, detail: str) -> None:

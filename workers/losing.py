@@ -5,6 +5,7 @@ from typing import Any
 import structlog
 from msgspec import Struct
 from prometheus_client import Counter
+from structlog.contextvars import bound_contextvars
 
 from adapters.wiring import Services
 from domain import builds, runs
@@ -14,8 +15,9 @@ from domain.deploying import lose_build
 from domain.errors import Conflict
 from domain.handling import Unit
 from domain.ids import split_stream
-from domain.ports import Change, DropLease, Held
+from domain.ports import Change, DropLease, Held, StreamHead
 from domain.runs import RUN, EndRun, LoseRun, RunEnded
+from workers.attempts import ids_of
 from workers.envelopes import meta_after
 from workers.histories import read_history
 
@@ -40,16 +42,25 @@ async def lose(services: Services, loss: Loss) -> bool:
     after a crash at any point, and harmless for work that has ended or was taken over.
     """
     try:
-        cause = await _fence(services, loss)
-        if cause is None:
-            return False
-        category, _ = split_stream(loss.stream)
-        await (_lose_run if category == "run" else _lose_build)(services, loss, cause)
+        head = await _fence(services, loss)
     except Conflict as refusal:
         log.info("work.not_lost", stream=loss.stream, attempt=loss.attempt, why=refusal.detail)
         return False
+    if head is None:
+        return False
+    with bound_contextvars(**ids_of(head.events[0]), attempt=loss.attempt):
+        return await _lose(services, loss, head.events[-1])
+
+
+async def _lose(services: Services, loss: Loss, cause: Recorded[Any]) -> bool:
+    category, _ = split_stream(loss.stream)
+    try:
+        await (_lose_run if category == "run" else _lose_build)(services, loss, cause)
+    except Conflict as refusal:
+        log.info("work.not_lost", why=refusal.detail)
+        return False
     LOST.labels(category).inc()
-    log.warning("work.lost", stream=loss.stream, attempt=loss.attempt, detail=loss.detail)
+    log.warning("work.lost", detail=loss.detail)
     return True
 
 
@@ -68,9 +79,10 @@ async def end_after_bug(services: Services, loss: Loss) -> None:
 
     Raises Conflict if it is not ours any more, Unavailable.
     """
-    cause = await _fence(services, loss)
-    if cause is None:
+    head = await _fence(services, loss)
+    if head is None:
         return
+    cause = head.events[-1]
     _, id = split_stream(loss.stream)
     history = await read_history(services.store, loss.stream)
     end = RunEnded(
@@ -102,8 +114,8 @@ async def _is_running(services: Services, held: Held) -> bool:
             return False
 
 
-async def _fence(services: Services, loss: Loss) -> Recorded[Any] | None:
-    """Make sure that the history cannot grow any more; returns the event to go on from.
+async def _fence(services: Services, loss: Loss) -> StreamHead | None:
+    """Make sure that the history cannot grow any more; returns it.
 
     None if the stream is unknown or a later attempt has it.
     """
@@ -113,7 +125,7 @@ async def _fence(services: Services, loss: Loss) -> Recorded[Any] | None:
     cause = head.events[-1]
     fence = Change(stream=loss.stream, attempt=head.attempt, fence=loss.attempt + 1)
     await services.store.append([fence], meta_after(cause, loss.said_by))
-    return cause
+    return head
 
 
 async def _lose_run(services: Services, loss: Loss, cause: Recorded[Any]) -> None:

@@ -107,6 +107,11 @@ def make_item(
     return Item(changes, events, meta, reservations, answer, answered)
 
 
+def folds(item: Item) -> bool:
+    """Whether an append has a folding event."""
+    return any(event.folds for events in item.events for event in events)
+
+
 class Facts(Protocol):
     """What is in the database when the batch is decided."""
 

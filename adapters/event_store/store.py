@@ -9,7 +9,7 @@ from typing import Any
 from prometheus_client import Counter, Histogram
 
 from adapters.event_store import read
-from adapters.event_store.append import Head, make_item
+from adapters.event_store.append import Head, folds, make_item
 from adapters.event_store.backend import Database
 from adapters.event_store.migrate import SQLITE, migrate, sqlite_path
 from adapters.event_store.postgres import open_postgres
@@ -17,6 +17,7 @@ from adapters.event_store.sqlite import SqliteDatabase
 from adapters.event_store.tail import Page, Tails
 from adapters.leases import SqlLeases
 from adapters.metrics import SECONDS
+from adapters.tracing import past, records
 from domain.decider import Recorded
 from domain.errors import ArgosyError, IdempotencyMismatch
 from domain.ports import Answer, Appended, Change, Leases, Meta, Reservation, StreamHead
@@ -63,14 +64,21 @@ class Store:
         """Do all of it or nothing, with whatever else waits; see `EventStore`."""
         answered: asyncio.Future[Appended] = self._loop.create_future()
         began = time.perf_counter()
+        item = make_item(changes, meta, reservations, answer, answered)
+        refused = ""
         try:
-            self.database.submit(make_item(changes, meta, reservations, answer, answered))
+            self.database.submit(item)
             appended = await answered
         except ArgosyError as error:
-            REFUSED.labels(error.type).inc()
+            refused = error.type
+            REFUSED.labels(refused).inc()
             raise
-        APPENDED.observe(time.perf_counter() - began)
-        return appended
+        else:
+            APPENDED.observe(time.perf_counter() - began)
+            return appended
+        finally:
+            if records() and folds(item):  # transcripts would be most of a trace
+                past("append", time.perf_counter() - began, error=refused)
 
     async def load(self, stream: str) -> StreamHead:
         """Return a stream's folding events; see `EventStore`."""

@@ -1,6 +1,9 @@
 """One request to the server: keys, time limits, retries that never do a thing twice, problems."""
 
+import importlib
+import os
 import random
+import sys
 import time
 import uuid
 from collections.abc import Generator, Mapping
@@ -45,6 +48,7 @@ class Transport:
             verify=self.url.startswith("https://"),
             # A proxy of the environment cannot reach this machine's own loopback.
             trust_env=host not in ("127.0.0.1", "localhost", "::1"),
+            event_hooks={"request": [_trace]},
         )
 
     def __repr__(self) -> str:
@@ -177,3 +181,12 @@ def _why(error: httpx.TransportError) -> str:
             return "nothing listens there"
         case _:
             return str(error) or type(error).__name__
+
+
+def _trace(request: httpx.Request) -> None:
+    """Make a request a part of its caller's trace: of OpenTelemetry's, or `TRACEPARENT`'s."""
+    if "opentelemetry" in sys.modules:  # else nobody here has begun one
+        importlib.import_module("opentelemetry.propagate").inject(request.headers)
+    given = os.environ.get("TRACEPARENT", "")
+    if "traceparent" not in request.headers and given.isascii() and given.isprintable() and given:
+        request.headers["traceparent"] = given

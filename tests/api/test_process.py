@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.collectors import collecting
 from tests.stores import MASTER_KEY
 
 KEY = "argosy_key_of_a_process_test_000000000000000000000000"
@@ -74,6 +75,36 @@ def test_it_serves_without_redis_and_stops_when_told(
     assert '"request_id":"look-for-me"' in said
     assert KEY not in said
     assert MASTER_KEY not in said
+
+
+def test_a_collector_that_never_answers_holds_up_no_request_and_no_end(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    url = f"http://127.0.0.1:{environment['ARGOSY_PORT']}"
+    log = tmp_path / "api.log"
+    with collecting(slow=True) as collector, log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "api"],
+            env=environment | collector.environment,
+            stderr=output,
+        )
+        try:
+            _wait_until_it_answers(process, f"{url}/healthz", log)
+            assert collector.asked.wait(10)
+            asked = time.monotonic()
+            for _ in range(20):
+                assert httpx.get(f"{url}/healthz").status_code == 200
+            asked = time.monotonic() - asked
+            began = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            code = process.wait(20)
+        finally:
+            process.kill()
+            process.wait()
+
+    assert asked < 5
+    assert code == 0
+    assert time.monotonic() - began < 5
 
 
 def test_a_setting_that_is_wrong_is_named(environment: dict[str, str]) -> None:

@@ -16,6 +16,7 @@ from argosy import (
     Unavailable,
     UnreadableAnswer,
 )
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
 from tests.e2e.servers import free_port
 from tests.sdk import answers
@@ -177,3 +178,20 @@ def test_lists_are_read_page_by_page(server: RecordedServer, client: Argosy) -> 
         "status=completed&limit=200",
         "status=completed&limit=200&cursor=more",
     ]
+
+
+def test_a_request_is_a_part_of_its_callers_trace(
+    server: RecordedServer, client: Argosy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.answer("GET", RUN, Answer(body=answers.run()))
+    given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    mine = SpanContext(0xA1, 0xB2, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+
+    client.runs.get(answers.RUN_ID)
+    monkeypatch.setenv("TRACEPARENT", given)
+    client.runs.get(answers.RUN_ID)
+    with use_span(NonRecordingSpan(mine)):
+        client.runs.get(answers.RUN_ID)
+
+    sent = [each.headers.get("traceparent") for each in server.requests("GET", RUN)]
+    assert sent == [None, given, f"00-{0xA1:032x}-{0xB2:016x}-01"]

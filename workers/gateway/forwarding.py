@@ -12,8 +12,10 @@ from contextlib import asynccontextmanager
 from urllib.parse import quote, unquote_plus
 
 from msgspec import Struct
+from opentelemetry.trace import SpanKind
 
-from domain.catalog import Tool
+from adapters.tracing import past
+from domain.catalog import Permission, Tool
 from domain.entries import ToolResponded
 from domain.errors import ArgosyError
 from domain.policy import Call
@@ -83,6 +85,49 @@ class Record:
             error=self.error[:MAX_ERROR_CHARACTERS],
         )
         self._session.journal.add([responded])
+        past_tool_call(
+            self._session,
+            responded.tool,
+            responded.call_id,
+            "allow",
+            responded.milliseconds / 1000,
+            error=_error(responded),
+            status=responded.status,
+        )
+
+
+def past_tool_call(
+    session: Session,
+    tool: str,
+    call_id: str,
+    decision: Permission,
+    seconds: float = 0.0,
+    *,
+    status: int = 0,
+    error: str = "",
+) -> None:
+    """Put a call that is over into the run's trace."""
+    past(
+        f"execute_tool {tool}",
+        seconds,
+        within=session.trace,
+        kind=SpanKind.CLIENT,
+        error=error,
+        attributes={
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": tool,
+            "gen_ai.tool.call.id": call_id,
+            "argosy.tool.decision": decision,
+            "http.response.status_code": status,
+        },
+    )
+
+
+def _error(responded: ToolResponded) -> str:
+    """Return why it failed in a word; what the error says may be anything."""
+    if responded.status >= 400:
+        return str(responded.status)
+    return "interrupted" if responded.error else ""
 
 
 async def forward(session: Session, exchange: Exchange, sent: Sent, record: Record) -> None:

@@ -79,7 +79,7 @@ def _described(model: str, owner: str) -> dict[str, Any]:
 
 async def _answer(session: Session, exchange: Exchange, format: Format) -> None:
     """Answer one call, and write down what became of it."""
-    call = ModelCall(session.journal)
+    call = ModelCall(session)
     refused = 0
     try:
         body = await exchange.body()

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct, field
+from opentelemetry.context import Context
 
 from adapters.vault import Vault
 from domain.catalog import ModelProvider, Policy, Tool
@@ -49,6 +50,7 @@ class Session(Struct, frozen=True, kw_only=True):
     end_run: ends the run with a reason and a sentence (policy_denied, budget_exhausted); the first
     counts. What the agent still does meanwhile changes nothing of that.
     tokens: what tools were unlocked with, to be shared by all runs of a host.
+    trace: what its calls are a part of.
     """
 
     run_id: str
@@ -62,6 +64,7 @@ class Session(Struct, frozen=True, kw_only=True):
     outbound: Outbound
     end_run: Callable[[Reason, str], None]
     tokens: Tokens = field(default_factory=Tokens)
+    trace: Context = field(default_factory=Context)
 
 
 type Handler = Callable[[Session, Exchange], Awaitable[None]]

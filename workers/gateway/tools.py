@@ -17,7 +17,7 @@ from domain.policy import Call, evaluate
 from domain.urls import MAX_PATH_CHARACTERS, tool_address
 from workers.gateway.echo import echo
 from workers.gateway.exchange import Exchange
-from workers.gateway.forwarding import Record, Sent, forward
+from workers.gateway.forwarding import Record, Sent, forward, past_tool_call
 from workers.gateway.session import Session
 
 MAX_NAME_CHARACTERS = 200
@@ -46,6 +46,7 @@ async def call_tool(session: Session, exchange: Exchange, tool: str, path: str) 
         spec, call = await _find(session, tool, requested.method, path)
     except (Forbidden, NotFound, Invalid) as refusal:
         await session.journal.store([replace(requested, detail=refusal.detail)])
+        past_tool_call(session, requested.tool, requested.call_id, "deny", error="deny")
         raise
     names = session.settings.policies
     found = await session.documents.policies(names)
@@ -58,6 +59,8 @@ async def call_tool(session: Session, exchange: Exchange, tool: str, path: str) 
         detail=judgement.detail,
     )
     await session.journal.store([requested])
+    if (verdict := judgement.permission) != "allow":
+        past_tool_call(session, requested.tool, requested.call_id, verdict, error=verdict)
     match judgement.permission:
         case "deny":
             await _say_denied(exchange, requested)

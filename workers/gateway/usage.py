@@ -35,6 +35,7 @@ class _Tokens(Struct):
 
 class _Message(Struct):
     usage: _Tokens | None = None
+    model: Any = None
 
 
 class _Choice(Struct):
@@ -45,6 +46,7 @@ class _Piece(Struct):
     """An answer, or an event of a streamed one, of either vendor."""
 
     type: str = ""
+    model: Any = None
     usage: _Tokens | None = None
     message: Any = None  # an object in Anthropic's first event, anything in an error
     choices: list[_Choice] | None = None
@@ -57,6 +59,7 @@ _decode = msgspec.json.Decoder(_Piece).decode
 class Meter:
     """Reads usage from an answer's bytes; gives up silently where it cannot.
 
+    model: what the provider says that answered, empty if nothing.
     failure: what a stream says that went wrong in it, empty if nothing.
     complete: whether a streamed answer came to its end, as far as can be told: half a stream may
     end as a whole one does.
@@ -69,6 +72,7 @@ class Meter:
         self._ended = False
         self._tokens = _Tokens()
         self._told = False
+        self.model = ""
         self.failure = ""
 
     def feed(self, chunk: bytes) -> None:
@@ -130,10 +134,14 @@ class Meter:
         try:
             piece = _decode(data)
             if piece.type == "message_start":
-                self._note(msgspec.convert(piece.message, _Message).usage)
+                message = msgspec.convert(piece.message, _Message)
+                piece.model = message.model
+                self._note(message.usage)
         except UNREADABLE:
             return
         self._note(piece.usage)
+        if isinstance(piece.model, str):
+            self.model = piece.model
         if piece.error is not None and self._events is not None:
             self.failure = f"The provider failed in the middle: {error_message(data)}"
         finished = any(choice.finish_reason for choice in piece.choices or ())
