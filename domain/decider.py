@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import dataclass_transform
+from typing import Any, dataclass_transform
 
 from msgspec import Struct
+
+from domain.errors import WrittenByNewer
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -21,6 +23,12 @@ class Event(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=T
         tag = cls.__struct_config__.tag
         assert isinstance(tag, str)
         return tag
+
+
+class Unknown(Event, tag="unknown"):
+    """An event that this version of the code cannot read: written by a newer one."""
+
+    fields: Any = None
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -62,8 +70,13 @@ class Decider[C, S, E](Struct, frozen=True):
     decide: Callable[[C, S], list[E]]
 
     def fold(self, events: Iterable[E], state: S | None = None) -> S:
-        """Return the state that `events` lead to, from `state` or from the beginning."""
+        """Return the state that `events` lead to, from `state` or from the beginning.
+
+        Raises WrittenByNewer at an event that this code cannot read: a guess is no state.
+        """
         current = self.initial if state is None else state
         for event in events:
+            if isinstance(event, Unknown):
+                raise WrittenByNewer(self.category)
             current = self.evolve(current, event)
         return current

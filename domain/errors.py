@@ -16,6 +16,7 @@ ArgosyError
 ├─ Invalid              422  well formed, but nonsense; names the field
 ├─ LimitReached         429  carries when to come back
 └─ Unavailable          503  a dependency is down; the same request may work later
+   └─ WrittenByNewer    503  this process is too old for what is stored; another may not be
 
 A refusal is raised by `decide`, by ports and by the API, and becomes an RFC 9457 problem whose
 `type` is `/problems/<type>` for ever. Anything else that is raised is a bug and becomes a 500.
@@ -153,3 +154,18 @@ class Unavailable(ArgosyError):
     type = "unavailable"
     status = 503
     title = "Not available right now"
+
+
+class WrittenByNewer(Unavailable):
+    """What is stored here was written by a newer version of Argosy. Upgrade the process that says
+    so; while an upgrade is under way, the same request may be answered by another.
+    """
+
+    type = "written-by-newer"
+    title = "Written by a newer version"
+
+    def __init__(self, category: str) -> None:
+        super().__init__(
+            f"This {category} was written to by a newer version of Argosy: upgrade this process.",
+            category=category,
+        )

@@ -1,11 +1,14 @@
 """Every event that can be stored: its tag, its kind, and how its bytes become a struct again."""
 
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
 
 import msgspec
 
 from domain import agents, builds, catalog, deployments, entries, runs, workspaces
-from domain.decider import Event
+from domain.decider import Event, Unknown
+from domain.lenient import lenient_decoder
 
 # Deciders, projections and jobs work from these; each has a position in the log.
 FOLDING: tuple[type[Event], ...] = (
@@ -63,12 +66,6 @@ _DECODERS = {tag: msgspec.json.Decoder(each) for tag, each in TYPES.items()}
 _ENCODER = msgspec.json.Encoder(order=None)
 
 
-class Unknown(Event, tag="unknown"):
-    """An event that this version of the code does not know: written by a newer one."""
-
-    fields: Any = None
-
-
 def encode(event: Event) -> bytes:
     """Return the bytes to store."""
     return _ENCODER.encode(event)
@@ -77,9 +74,26 @@ def encode(event: Event) -> bytes:
 def decode(tag: str, schema_version: int, data: bytes) -> Event:
     """Return the stored event. One this code does not know comes back as `Unknown`, never lost.
 
-    Deciders refuse to fold an `Unknown`; projections pass over it.
+    Deciders refuse to fold an `Unknown`; projections pass over it. A value that a newer version
+    added to a closed set, such as a reason for a run's end, comes back as it is; but not in a
+    document, where it may say what is allowed.
     """
     decoder = _DECODERS.get(tag)
     if decoder is None or schema_version > SCHEMA_VERSION:
         return Unknown(fields=msgspec.json.decode(data))
-    return decoder.decode(data)
+    try:
+        return decoder.decode(data)
+    except msgspec.ValidationError:
+        return _read_leniently(tag, data)
+
+
+def _read_leniently(tag: str, data: bytes) -> Event:
+    if not tag.startswith("document."):
+        with suppress(msgspec.ValidationError):
+            return _lenient(tag)(data)
+    return Unknown(fields=msgspec.json.decode(data))
+
+
+@cache
+def _lenient(tag: str) -> Callable[[bytes], Event]:
+    return lenient_decoder(TYPES[tag])

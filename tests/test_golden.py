@@ -8,7 +8,9 @@ import msgspec
 import pytest
 
 from domain.decider import Event
+from domain.lenient import lenient_decoder
 from domain.registry import SCHEMA_VERSION, TYPES, Unknown, decode, encode
+from domain.runs import RunEnded
 from tests.goldens import FOLDER, SUMS, golden_path
 
 FILES = sorted(FOLDER.glob("*.json"))
@@ -71,6 +73,44 @@ def test_an_event_of_a_newer_version_is_kept_as_it_is() -> None:
 
     assert decode("run.paused", 1, data) == Unknown(fields={"type": "run.paused", "run_id": "r"})
     assert isinstance(decode("run.ended", SCHEMA_VERSION + 1, newer), Unknown)
+
+
+@pytest.mark.parametrize("tag", sorted(TYPES))
+def test_leniency_changes_nothing_that_can_be_read(tag: str) -> None:
+    data = golden_path(tag).read_bytes()
+
+    assert lenient_decoder(TYPES[tag])(data) == decode(tag, SCHEMA_VERSION, data)
+
+
+def _changed(tag: str, **changes: object) -> bytes:
+    return msgspec.json.encode(msgspec.json.decode(golden_path(tag).read_bytes()) | changes)
+
+
+def test_a_value_that_a_newer_version_added_to_a_closed_set_comes_through() -> None:
+    newer = _changed("run.ended", reason="bored", how="adjourned")
+
+    event = decode("run.ended", 1, newer)
+
+    assert isinstance(event, RunEnded)
+    assert (event.how, event.reason) == ("adjourned", "bored")
+    assert msgspec.json.decode(encode(event)) == msgspec.json.decode(newer)
+
+
+def test_what_says_what_is_allowed_is_never_guessed() -> None:
+    """A limit that this code does not know it does not hold; a permission may be a refusal."""
+    spec = {"type": "policy", "rules": [{"permission": "ask_twice", "resource": "https://x/*"}]}
+    revision = msgspec.json.decode(golden_path("deployment.revision_made").read_bytes())
+    revision["settings"]["limits"]["gpus"] = 1
+
+    document = decode("document.applied", 1, _changed("document.applied", spec=spec))
+    made = decode("deployment.revision_made", 1, msgspec.json.encode(revision))
+
+    assert isinstance(document, Unknown)
+    assert isinstance(made, Unknown)
+
+
+def test_another_shape_of_what_is_known_is_unknown() -> None:
+    assert isinstance(decode("run.ended", 1, _changed("run.ended", attempt="one")), Unknown)
 
 
 def test_fields_that_a_newer_version_added_are_passed_over() -> None:

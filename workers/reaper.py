@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import lru_cache
 
 import structlog
 from msgspec.structs import replace
@@ -9,6 +10,7 @@ from prometheus_client import Counter
 
 from adapters.wiring import Services
 from domain import builds, runs
+from domain.errors import WrittenByNewer
 from domain.ports import Held
 from workers.dispatcher import job_of, tell
 from workers.envelopes import new_owner
@@ -40,10 +42,23 @@ async def sweep(services: Services, owner: str) -> None:
     """Deal with every lease that ran out. Raises Unavailable."""
     while True:
         expired = await services.leases.expired(BATCH)
-        waiting = [held for held in expired if await _still_waits(services, held, owner)]
+        waiting: list[Held] = []
+        passed = 0
+        for held in expired:
+            try:
+                if await _still_waits(services, held, owner):
+                    waiting.append(held)
+            except WrittenByNewer as refusal:  # work for the reaper of that version
+                passed += 1
+                _say_once(held.stream, refusal.detail)
         await _tell_again(services, waiting)
-        if len(expired) < BATCH:
+        if len(expired) < BATCH or passed == len(expired):
             return
+
+
+@lru_cache(1000)
+def _say_once(stream: str, why: str) -> None:
+    log.warning("work.too_new", stream=stream, why=why)
 
 
 async def _still_waits(services: Services, held: Held, owner: str) -> bool:

@@ -65,7 +65,7 @@ def rows_of(folder: Path, manifest: Manifest, table: Kept) -> Iterator[tuple[Any
                 for line in lines:
                     count += 1
                     yield unpacked(table, _row.decode(line))
-        except (OSError, EOFError, zlib.error, ValueError, TypeError) as error:
+        except (OSError, EOFError, zlib.error, ValueError, TypeError, msgspec.DecodeError) as error:
             raise unusable(folder, f"{file.name}, row {count}: {error}") from None
         if count != file.rows:
             raise unusable(folder, f"{file.name} has {count} rows instead of {file.rows}")

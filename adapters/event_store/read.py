@@ -2,12 +2,17 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
+import structlog
+
 from adapters.event_store.scripts import Rows
-from domain.decider import Recorded
+from domain.decider import Recorded, Unknown
 from domain.ports import StreamHead
 from domain.registry import decode
+
+log = structlog.stdlib.get_logger(__name__)
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -106,8 +111,15 @@ def recorded(rows: Rows) -> list[Recorded[Any]]:
             data=data,
             event=decode(type_, schema_version, data),
         )
+        if isinstance(event.event, Unknown):
+            _say_once(type_, schema_version)
         events.append(event)
     return events
+
+
+@cache
+def _say_once(type_: str, schema_version: int) -> None:
+    log.warning("event.unknown", type=type_, schema_version=schema_version)
 
 
 def stream_head(rows: Rows) -> StreamHead:
