@@ -21,6 +21,7 @@ from workers.dev.processes import LEASH
 
 LEASE_SECONDS = 4.0
 START_SECONDS = 60.0
+AGAIN_SECONDS = 15.0
 SILENCE_SECONDS = 3.0  # before a follower comes back
 HEADERS = {"Authorization": f"Bearer {KEY}"}
 LIMITS = {"memory_mb": 128, "disk_mb": 16, "seconds": 120, "pids": 32}
@@ -117,9 +118,14 @@ class Installation:
         self._post(api, f"/v1/runs/{run_id}/cancel", {}, 202)
 
     def history(self, api: str, run_id: str) -> list[dict[str, Any]]:
-        """Return all events of a run."""
+        """Return all events of a run, asked for again while the API says 503."""
         path = f"{self.url(api)}/v1/streams/run-{run_id}/events"
-        answer = httpx.get(path, params={"limit": 1000}, headers=HEADERS, timeout=10)
+        deadline = time.monotonic() + AGAIN_SECONDS
+        while True:
+            answer = httpx.get(path, params={"limit": 1000}, headers=HEADERS, timeout=10)
+            if answer.status_code != 503 or time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
         assert answer.status_code == 200, answer.text
         return answer.json()["items"]
 

@@ -88,13 +88,16 @@ def test_what_a_host_that_is_cut_off_did_is_taken_over(machines: Installation) -
     seen = _Follower(machines, "api2", again)
     until(lambda: len(seen.frames) > 10, 10, "some frames")
 
+    sandboxes = _sandboxes_of(machines, once, again, silent)
+    assert sandboxes <= _open_sandboxes()
+
     cut = time.monotonic()
     machines.network.cut(machines.network.machine(victim))
     ended = machines.wait_for("api2", once, "run.ended")
     claims = [machines.wait_for("api2", run, "run.claimed", attempt=2) for run in (again, silent)]
     assert time.monotonic() - cut < TAKEOVER_SECONDS
     # The host itself stops what it may not do any more, although nobody can tell it.
-    until(lambda: not _sandboxes(machines, victim), NOTICED_SECONDS, "the sandboxes' end")
+    until(lambda: not sandboxes & _open_sandboxes(), NOTICED_SECONDS, "the sandboxes' end")
     assert time.monotonic() - cut < TAKEOVER_SECONDS
     machines.network.mend(machines.network.machine(victim))
 
@@ -137,13 +140,10 @@ def test_a_follower_goes_on_at_the_other_api(machines: Installation) -> None:
 
 def test_when_the_database_and_redis_are_back_everything_goes_on(machines: Installation) -> None:
     runs = [machines.request("api1", name) for name in ("again", "once")]
-    for run in runs:
-        machines.wait_for("api1", run, "run.started")
-    hosts = [name for name in ("host1", "host2", "host3") if _sandboxes(machines, name)]
+    sandboxes = _sandboxes_of(machines, *runs)
 
     machines.network.cut(machines.store)
-    for host in hosts:
-        until(lambda host=host: not _sandboxes(machines, host), NOTICED_SECONDS, f"{host} to stop")
+    until(lambda: not sandboxes & _open_sandboxes(), NOTICED_SECONDS, "the sandboxes' end")
     machines.network.mend(machines.store)
 
     again, once = (machines.wait_for("api2", run, "run.ended") for run in runs)
@@ -195,15 +195,15 @@ def _land_on(machines: Installation, host: str, deployment: str) -> str:
     raise AssertionError(f"{host} takes no run")
 
 
-def _sandboxes(machines: Installation, host: str) -> list[str]:
-    """Return the names of the sandboxes that a host has open."""
-    owner = f"-{machines.process(host).popen.pid}-"
-    names: list[str] = []
-    for process in psutil.process_iter(["cmdline"]):
-        words: list[str] = process.info["cmdline"] or [""]
-        if words[-1].startswith("argosy-") and owner in words[-1]:
-            names.append(words[-1])
-    return names
+def _sandboxes_of(machines: Installation, *runs: str) -> set[str]:
+    """Return the names of the sandboxes that runs have started in."""
+    return {machines.wait_for("api1", run, "run.started")["data"]["sandbox"] for run in runs}
+
+
+def _open_sandboxes() -> set[str]:
+    """Return the names of all that there are, on every machine; some wait for their run."""
+    words = (process.info["cmdline"] or [""] for process in psutil.process_iter(["cmdline"]))
+    return {each[-1] for each in words if each[-1].startswith("argosy-")}
 
 
 def _said_by(history: list[dict[str, Any]], attempt: int) -> list[str]:
