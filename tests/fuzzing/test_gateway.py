@@ -61,7 +61,9 @@ async def say(door: Door, sent: bytes, random: Random) -> bytes:
     reader, writer = await door.connect()
     try:
         stop = random.choice((len(sent), random.randrange(len(sent) + 1)))
-        if stop < len(sent):  # what comes later may be a request of its own
+        first = sent.lstrip(b"\r\n").partition(b"\n")[0]
+        # What comes later, or after a head that was cut out, may be a request of its own.
+        if stop < len(sent) or b"/smuggled" in first:
             sent = sent.replace(b"/smuggled", b"/in-parts")
         for part in (sent[:stop], sent[stop:]):
             writer.write(part)
