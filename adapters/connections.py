@@ -88,7 +88,10 @@ class Line:
             connection = await self._connected()
             await connection.send_command("SUBSCRIBE", channel, check_health=False)
             while True:
-                kind, _, data = await connection.read_response(timeout=math.inf)
+                reply = await connection.read_response(timeout=math.inf)
+                if reply is None:  # redis-py takes the kernel's timeout for its own
+                    raise ConnectionResetError("the server has vanished")
+                kind, _, data = reply
                 yield data if kind == b"message" else None
         finally:
             await self.close()

@@ -72,7 +72,8 @@ class Heartbeats:
         known = set(self._held)
         busy = known | self._claiming
         try:
-            async with asyncio.timeout(self._seconds / 3):
+            # No longer than until the first lease runs out, which is then to be said at once.
+            async with asyncio.timeout(min(self._seconds / 3, self._next_expiry())):
                 held = await self._leases.renew(self._owner, self._seconds)
         except (Unavailable, TimeoutError) as error:
             log.warning("leases.not_renewed", owner=self._owner, error=str(error))
