@@ -1,7 +1,7 @@
 """What happens in runs and builds, as it happens, through Redis streams. Hints: SQL has the truth.
 
 Each frame goes to one of 16 trimmed streams, by its run or build, so that a process follows all of
-them with one blocking read. Growth of the log is a pub/sub message.
+them with one blocking read. They go when they are idle. Growth of the log is a pub/sub message.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ WAKE_CHANNEL = "live:log"
 
 # A follower that is further behind than this reads SQL. Memory: SHARDS * KEEP_FRAMES frames.
 KEEP_FRAMES = 1024
+KEEP_SECONDS = 3600  # after its last frame a stream goes; every new one gives it all of this
 READ_FRAMES = 256  # of one shard at a time
 BLOCK_MILLISECONDS = 5_000
 FIRST_PAUSE_SECONDS = 0.05
@@ -101,6 +102,8 @@ class RedisLiveStreams:
             ("XADD", shard_key(stream), *trimmed, "*", "s", stream, "v", version, "d", data)
             for stream, version, data in frames
         ]
+        keys = sorted({shard_key(stream) for stream, _, _ in frames})
+        commands += [("EXPIRE", key, KEEP_SECONDS) for key in keys]
         if position:
             commands.append(("PUBLISH", WAKE_CHANNEL, position))
         try:

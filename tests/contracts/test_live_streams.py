@@ -7,7 +7,7 @@ import fakeredis
 import pytest
 
 from adapters.connections import connect
-from adapters.live_streams import KEEP_FRAMES, SHARDS, RedisLiveStreams, shard_key
+from adapters.live_streams import KEEP_FRAMES, KEEP_SECONDS, SHARDS, RedisLiveStreams, shard_key
 from domain.ports import Frame
 from tests.redis_server import RedisServer, empty
 
@@ -257,3 +257,21 @@ async def test_a_server_that_is_away_costs_publishers_almost_nothing(
         await live.publish([("run-1", 1, b"{}")])
 
     assert loop.time() - start < 1.0
+
+
+async def test_an_idle_server_empties_itself(redis_server: RedisServer) -> None:
+    client = redis_server.client()
+    empty(client)
+    live = RedisLiveStreams(connect(redis_server.url))
+    key = shard_key("run-1")
+
+    await live.publish([("run-1", 1, b"{}")])
+    assert 0 < client.ttl(key) <= KEEP_SECONDS
+    client.expire(key, 5)
+    await live.publish([("run-1", 2, b"{}")])
+    assert client.ttl(key) > 5, "a frame gives it all of the time"
+
+    client.pexpire(key, 1)
+    await eventually(lambda: not client.exists(key), nothing)
+    await live.close()
+    client.close()
