@@ -45,6 +45,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     request_burst: requests that it may make at once.
     lease_seconds: how long a worker may be silent before its work is taken over.
     sweep_seconds: how often the reaper looks.
+    keep_answers_days: how long a command that is sent again with its `Idempotency-Key` gets the
+    answer it had the first time; 0 for ever. Later its key is new.
     run_slots: runs that one run host holds at once.
     drain_seconds: how long work under way may go on after a process was told to stop: runs, builds
     and requests. What is left then is handed back, or cut off.
@@ -86,6 +88,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     request_burst: Annotated[int, Meta(ge=1)] = 5000
     lease_seconds: float = 10.0
     sweep_seconds: float = 1.0
+    keep_answers_days: Annotated[float, Meta(ge=0)] = 7.0
     run_slots: int = 64
     drain_seconds: Annotated[float, Meta(ge=0)] = 30.0
     unready_seconds: Annotated[float, Meta(ge=0)] = 3.0

@@ -1,4 +1,7 @@
-"""Looks every second for work that nobody does: hints that were lost, and owners that are gone."""
+"""Looks every second for work that nobody does: hints that were lost, and owners that are gone.
+
+And for what nobody asks for any more: `retention`.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -16,6 +19,7 @@ from workers.dispatcher import job_of, tell
 from workers.envelopes import new_owner
 from workers.leading import lead, waited
 from workers.losing import state_of, take_over
+from workers.retention import Retention
 
 ROLE = "reaper"
 # How long work that was told of again may stay unclaimed before it is told of once more.
@@ -32,8 +36,10 @@ async def run_reaper(services: Services, stop: asyncio.Event) -> None:
     owner = new_owner(ROLE)
 
     async def body() -> None:
+        retention = Retention(services)
         while not await waited(stop, services.settings.sweep_seconds):
             await sweep(services, owner)
+            await retention.step()
 
     await lead(services.leases, ROLE, owner, stop, body)
 

@@ -7,13 +7,14 @@ from collections.abc import Awaitable, Callable
 import pytest
 from rq import Queue
 
+from adapters.event_store.scripts import Script
 from adapters.job_queue import open_rq_queue
 from domain.builds import MAX_ATTEMPTS, BuildEnded, BuildRetried
 from domain.deployments import DEPLOYMENT, Active
 from domain.entries import LogWritten, MessageSaid
 from domain.handling import Unit
 from domain.jobs import RUNS
-from domain.ports import Change, Held
+from domain.ports import Answer, Change, Held, Meta
 from domain.runs import RunRetried
 from tests.redis_server import RedisServer, empty
 from tests.workers.worlds import World, eventually, tending
@@ -23,6 +24,7 @@ from workers.dispatcher import ROLE
 from workers.histories import read_history
 from workers.losing import Loss, end_after_bug, lose
 from workers.reaper import sweep
+from workers.retention import DAY_SECONDS
 
 LEASE_SECONDS = 2.0
 
@@ -131,6 +133,26 @@ async def test_a_run_of_which_something_was_seen_ends(world: World) -> None:
     history = await read_history(world.services.store, stream)
     assert (end.entries, end.entries_root) == (1, history.frontier.root())
     assert await world.services.leases.held(stream) is None
+
+
+async def test_answers_that_are_old_are_forgotten_beside(world: World) -> None:
+    store = world.services.store
+    answer = Answer(scope="w1", key="k1", body_hash="h1", body=b"the answer")
+    logged = Change(stream="run-other", events=[LogWritten(stream="system", line="x")])
+    meta = Meta(actor="key:k1", workspace_id="w1", command_id="c1")
+    await store.append([logged], meta, answer=answer)
+
+    def age() -> Script[None]:
+        days = world.services.settings.keep_answers_days
+        yield "UPDATE commands SET at = at - $1", (round((days + 1) * DAY_SECONDS * 1e6),)
+
+    await store.database.transact(age())
+
+    async def forgotten() -> bool:
+        return await store.answered("w1", "k1", "h1") is None
+
+    async with tending(world):
+        await eventually(forgotten)
 
 
 async def test_a_deployment_may_allow_more_attempts(world: World) -> None:
