@@ -11,6 +11,7 @@ ArgosyError
 │  ├─ VersionConflict   409  somebody else was first; safe to retry
 │  ├─ Fenced            409  this worker's attempt was taken over; it must stop
 │  ├─ AlreadyAnswered    409  this very command was done before; its answer is stored
+│  ├─ KeyInUse           409  the same request is under way: send it again
 │  └─ IdempotencyMismatch 409  the key was used before, with another body
 ├─ TooLarge             413
 ├─ Invalid              422  well formed, but nonsense; names the field
@@ -111,6 +112,13 @@ class AlreadyAnswered(Conflict):
 
     type = "already-answered"
     title = "The command was done before"
+
+
+class KeyInUse(Conflict):
+    """A request with this idempotency key is under way. Send it again, under the same key."""
+
+    type = "idempotency-key-in-use"
+    title = "The same request is under way"
 
 
 class IdempotencyMismatch(Conflict):

@@ -12,7 +12,7 @@ from domain.decider import Decider, Event, Recorded
 from domain.errors import (
     AlreadyAnswered,
     ArgosyError,
-    Conflict,
+    KeyInUse,
     NameTaken,
     VersionConflict,
 )
@@ -240,7 +240,7 @@ class Commands:
             if stored is not None:
                 return Once(stored, await self.store.head(), ())
             if isinstance(refusal, AlreadyAnswered):
-                raise Conflict(
+                raise KeyInUse(
                     f"Idempotency key {used} is in use by a request under way; send it again."
                 ) from None
             raise

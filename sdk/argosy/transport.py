@@ -23,6 +23,7 @@ MOST_TRIES = 6
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 5.0
 RETRIED = frozenset({429, 502, 503, 504})
+KEY_IN_USE = "idempotency-key-in-use"  # by our own try before, at a server that hung up
 
 T = TypeVar("T")
 Query = Mapping[str, str | int | list[str] | None]
@@ -32,8 +33,8 @@ class Transport:
     """Speaks to one server. The key is in no error and no printed form.
 
     retry_seconds: how long one call may go on being retried. A call is retried when there was no
-    answer, or 429, 502, 503 or 504; every POST carries an idempotency key, so that the server does
-    it once.
+    answer, or 429, 502, 503 or 504, or while an earlier try of it is under way; every POST carries
+    an idempotency key, so that the server does it once.
     """
 
     def __init__(self, url: str, api_key: str, *, retry_seconds: float) -> None:
@@ -124,11 +125,11 @@ class Transport:
                 continue
             if answer.is_success:
                 return answer
-            if answer.status_code not in RETRIED or last:
-                raise _problem(answer)
+            problem = _problem(answer)
+            retried = answer.status_code in RETRIED or problem.type == KEY_IN_USE
             wait = max(wait, _retry_after(answer))
-            if time.monotonic() + wait > deadline:
-                raise _problem(answer)
+            if not retried or last or time.monotonic() + wait > deadline:
+                raise problem
             time.sleep(wait)
         raise AssertionError("the last try returns or raises")
 

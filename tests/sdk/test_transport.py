@@ -41,6 +41,28 @@ def test_a_command_is_sent_again_under_the_same_key(server: RecordedServer, clie
     assert all(each.body == {"message": "hello"} for each in asked)
 
 
+def test_a_command_whose_first_try_is_under_way_is_sent_again(
+    server: RecordedServer, client: Argosy
+) -> None:
+    dropped = Answer(body=answers.run("waiting"), drop=True)
+    in_use = problem(409, "idempotency-key-in-use", "It is under way; send it again.")
+    server.answer("POST", START, dropped, in_use, Answer(status=202, body=answers.run("waiting")))
+
+    run = client.runs.start("echo", "hello")
+
+    assert run.id == answers.RUN_ID
+    assert len({each.headers["idempotency-key"] for each in server.requests("POST", START)}) == 1
+
+
+def test_another_conflict_is_not_repeated(server: RecordedServer, client: Argosy) -> None:
+    server.answer("POST", START, problem(409, "conflict", "It has ended."))
+
+    with pytest.raises(Conflict):
+        client.runs.start("echo", "hello")
+
+    assert len(server.requests("POST", START)) == 1
+
+
 def test_two_commands_have_two_keys(server: RecordedServer, client: Argosy) -> None:
     server.answer("POST", START, Answer(status=202, body=answers.run("waiting")))
 
