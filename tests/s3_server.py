@@ -38,6 +38,7 @@ class S3Server:
                 [
                     *(rclone, "serve", "s3", "--config", "/dev/null"),
                     *("--auth-key", f"{ACCESS_KEY},{SECRET_KEY}", "--dir-cache-time", "0s"),
+                    "--no-modtime",  # to set the times of files it waits, for seconds now and then
                     *("--addr", f"127.0.0.1:{self.port}", str(self._root)),
                 ],
                 stdout=log,
