@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from adapters.settings import Settings
+from tests.conftest import REQUIRED
 from tests.e2e.servers import free_port
 from tests.redis_server import wait_until
 
@@ -69,7 +70,13 @@ class S3Server:
 
 @pytest.fixture(scope="module")
 def s3_server() -> Iterator[S3Server]:
-    """A server for all tests of a module."""
+    """A server for all tests of a module, where ARGOSY_REQUIRE names `s3`.
+
+    On a busy machine rclone's server now and then keeps a request for many seconds, so what waits
+    for it is no part of the checks that every commit has to pass.
+    """
+    if "s3" not in REQUIRED:
+        pytest.skip("asked for by ARGOSY_REQUIRE=s3 alone: the server stalls on busy machines")
     directory = Path(tempfile.mkdtemp(prefix="argosy-s3-"))
     server = S3Server(directory)
     yield server

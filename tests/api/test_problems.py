@@ -18,6 +18,7 @@ from tests.errors_reference import refusals
 
 EXAMPLES: dict[type[ArgosyError], ArgosyError] = {
     errors.Invalid: errors.Invalid("No.", field="x"),
+    errors.WrittenByNewer: errors.WrittenByNewer("run"),
     errors.LimitReached: errors.LimitReached("Later.", retry_after=7),
     runs.RunAlreadyEnded: runs.RunAlreadyEnded("r1", "failed"),
     runs.RunNotHeld: runs.RunNotHeld("r1"),
