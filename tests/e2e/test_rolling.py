@@ -161,15 +161,15 @@ async def test_every_process_is_replaced_and_no_client_notices(
         find_bubblewrap()
     except SandboxUnsupported as error:
         require("bwrap", error.detail)
-    async with _started(root, postgres_url, redis_server.url) as installation:
-        async with balancer(list(installation.ports.values())) as front:
-            await _until_fit(front, 0, 1)
-            await asyncio.to_thread(_deploy, front.url)
-            async with _clients(front.url) as seen:
-                await _replace_everything(installation, front)
-            await asyncio.to_thread(_check, front.url, seen)
-        for name in (*APIS, *HOSTS, *CHORES):
-            await installation.end(name)
+    async with (
+        _started(root, postgres_url, redis_server.url) as installation,
+        balancer(list(installation.ports.values())) as front,
+    ):
+        await _until_fit(front, 0, 1)
+        await asyncio.to_thread(_deploy, front.url)
+        async with _clients(front.url) as seen:
+            await _replace_everything(installation, front)
+        await asyncio.to_thread(_check, front.url, seen)
 
     deaths = [death for child in installation.gone for death in child.deaths]
     assert len(deaths) == 2 * len((*APIS, *HOSTS, *CHORES))
@@ -207,30 +207,35 @@ async def _clients(url: str) -> AsyncGenerator[Seen]:
     finally:
         over.set()
         await asyncio.wait(work)
-        await asyncio.to_thread(_ask_once, url, LAST, seen.runs)
+        await asyncio.to_thread(_ask_last, url, seen.runs)
         await asyncio.wait([following])
     await asyncio.gather(*work, following)
 
 
 def _ask(url: str, number: int, over: threading.Event, seen: list[SeenRun]) -> None:
-    count = 0
-    while not over.is_set():
-        count += 1
-        _ask_once(url, f"{number}.{count}", seen)
-
-
-def _ask_once(url: str, message: str, seen: list[SeenRun]) -> None:
-    """Ask for a run, follow it to its end, and look at it and at the list."""
     with Argosy(url, KEY) as client:
-        run = client.runs.start("talk", message)
-        one = SeenRun(run.id, message)
-        seen.append(one)
-        for event in client.runs.follow(run.id):
-            if event.version is not None:
-                one.versions.append(event.version)
-                one.ended = event.type
-        assert client.runs.get(run.id).status == "completed"
-        client.runs.list(deployment="talk")
+        count = 0
+        while not over.is_set():
+            count += 1
+            _ask_once(client, f"{number}.{count}", seen)
+
+
+def _ask_last(url: str, seen: list[SeenRun]) -> None:
+    with Argosy(url, KEY) as client:
+        _ask_once(client, LAST, seen)
+
+
+def _ask_once(client: Argosy, message: str, seen: list[SeenRun]) -> None:
+    """Ask for a run, follow it to its end, and look at it and at the list."""
+    run = client.runs.start("talk", message)
+    one = SeenRun(run.id, message)
+    seen.append(one)
+    for event in client.runs.follow(run.id):
+        if event.version is not None:
+            one.versions.append(event.version)
+            one.ended = event.type
+    assert client.runs.get(run.id).status == "completed"
+    client.runs.list(deployment="talk")
 
 
 def _follow_log(url: str, seen: Seen) -> None:
