@@ -19,6 +19,7 @@ from workers.pool import shares
 from workers.workshops import places_scratch
 
 OTHER = Limits(memory_mb=128, disk_mb=16)
+SECONDS = 60.0  # for what takes milliseconds, on a machine that does much else
 SAYS = "print('hello', flush=True)\n"
 
 
@@ -43,7 +44,7 @@ async def ready(bench: Bench, count: int = 1) -> None:
     async def enough() -> bool:
         return bench.workshop.pool.ready == count
 
-    await eventually(enough)
+    await eventually(enough, SECONDS)
 
 
 async def begin(bench: Bench, limits: Limits = LIMITS) -> None:
@@ -170,7 +171,7 @@ async def test_another_kind_waits_once_and_is_ready_then() -> None:
             _, history = await bench.run(SAYS, limits=OTHER)
             return started(history).warm
 
-        await eventually(is_warm)
+        await eventually(is_warm, SECONDS)
 
 
 async def test_what_a_loader_reads_cannot_be_told_later() -> None:
@@ -196,7 +197,7 @@ async def test_one_that_died_meanwhile_is_replaced_and_serves_nobody() -> None:
         async def replaced() -> bool:
             return bench.workshop.pool.ready == 1 and before not in folder.iterdir()
 
-        await eventually(replaced)
+        await eventually(replaced, SECONDS)
         end, history = await bench.run(SAYS)
 
         assert (end.how, started(history).warm) == ("completed", True)
