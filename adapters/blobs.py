@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from adapters.scratch import disk_work, scratch_file, sweep_scratch
+from adapters.scratch import disk_work, scratch_file, sweep_scratch, sync_folder
 from domain.errors import NotFound, Unavailable
 from domain.ports import Blobs
 
@@ -197,28 +197,20 @@ class FolderBlobs:
         missing = [each for each in (folder, *folder.parents) if not each.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         for made in missing[1:]:
-            _sync_folder(made.parent)
+            sync_folder(made.parent)
         return folder / hexdigest[2:]
 
 
 def _sync(path: Path) -> None:
     """Make it durable that a blob is there, even if another writer has just put it there."""
-    _sync_folder(path.parent)
-    _sync_folder(path.parent.parent)
+    sync_folder(path.parent)
+    sync_folder(path.parent.parent)
 
 
 def _publish(file: BinaryIO, path: Path) -> None:
     file.flush()
     os.fsync(file.fileno())
     Path(file.name).rename(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:

@@ -100,6 +100,15 @@ def _open_up(path: Path) -> None:
             os.close(handle)
 
 
+def sync_folder(folder: Path) -> None:
+    """Make it durable what a directory names."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 @contextmanager
 def disk_work(what: str) -> Generator[None]:
     """Turn what a disk may do to us (full, broken, read-only) into Unavailable: "`what` failed"."""

@@ -33,10 +33,10 @@ REST_SECONDS = 0.05
 FORGET_SECONDS = 900.0  # a kind of sandbox that nobody asked for
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
+LINKED_AT_ONCE = 32  # files; linking more takes longer than handing it to a thread
+
 TAKEN = Counter("argosy_pool_taken_total", "Sandboxes that runs took, warm or cold.", ["found"])
 READY = Gauge("argosy_pool_ready", "Sandboxes that wait for runs.")
-
-LINKED_AT_ONCE = 32  # files; linking more takes longer than handing it to a thread
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -54,6 +54,11 @@ class Place(Struct, frozen=True, kw_only=True):
     source: Path | None = None
     program: Program | None = None
     close: AsyncExitStack
+
+    @property
+    def waits(self) -> bool:
+        """Whether a program waits in it, as it should."""
+        return self.program is not None and self.program.is_silent
 
     def start(self, launch: Launch) -> Program:
         """Start the program, or tell the one that waits its task. To be called once.
@@ -98,13 +103,19 @@ class Pool:
         """How many wait for a run now."""
         return sum(map(len, self._ready.values()))
 
-    def expect(self, spec: Spec, launch: Launch) -> None:
-        """Have sandboxes of this kind ready from now on, until others are asked for."""
-        if self.size and launch.early is not None:
-            kind = Kind(spec, launch)
-            self._kinds.pop(kind.key, None)
-            self._kinds[kind.key] = (kind, time.monotonic())
-            self._changed.set()
+    def expect(self, spec: Spec, launch: Launch) -> bytes | None:
+        """Have sandboxes of this kind ready from now on, until others are asked for.
+
+        Returns the kind's key; None where none are opened ahead.
+        """
+        if not self.size or launch.early is None:
+            return None
+        kind = Kind(spec, launch)
+        key = kind.key
+        self._kinds.pop(key, None)
+        self._kinds[key] = (kind, time.monotonic())
+        self._changed.set()
+        return key
 
     @asynccontextmanager
     async def open(
@@ -115,8 +126,8 @@ class Pool:
         spec: without the gateway, the launch's environment and the source, which is `source`.
         Raises SandboxUnsupported, and Unavailable where the disk fails.
         """
-        self.expect(spec, launch)
-        place = self._take(Kind(spec, launch)) if launch.early is not None else None
+        key = self.expect(spec, launch)
+        place = None if key is None else self._take(key)
         warm = place is not None
         if place is None:
             mounts = () if source is None else (Mount(str(source), SOURCE),)
@@ -154,10 +165,10 @@ class Pool:
         self._ready.clear()
         await asyncio.gather(*(place.close.aclose() for place in waiting))
 
-    def _take(self, kind: Kind) -> Place | None:
-        places = self._ready.get(kind.key, [])
+    def _take(self, key: bytes) -> Place | None:
+        places = self._ready.get(key, [])
         for place in places:
-            if place.program is not None and place.program.is_silent:
+            if place.waits:
                 places.remove(place)
                 return place
         return None
@@ -183,8 +194,7 @@ class Pool:
         wanted = self._shares()
         for key, places in self._ready.items():
             for place in places:
-                dead = place.program is None or not place.program.is_silent
-                if dead or len(places) > wanted.get(key, 0):
+                if not place.waits or len(places) > wanted.get(key, 0):
                     places.remove(place)
                     return place
         return None
@@ -214,8 +224,9 @@ class Pool:
                 folder.chmod(0o711)
                 gateway, source = folder / "gateway", folder / "source"
                 gateway.mkdir(mode=0o700)
-                source.mkdir(mode=0o755)
-                source.chmod(0o755)
+                if hollow:
+                    source.mkdir()
+                    source.chmod(0o755)
             if hollow:
                 spec = replace(spec, layers=(*spec.layers, Mount(str(source), SOURCE)))
             spec = replace(spec, gateway=str(gateway))
@@ -241,17 +252,18 @@ def shares(size: int, kinds: Sequence[bytes]) -> Mapping[bytes, int]:
 async def _show(layer: Path, place: Path) -> None:
     """Make the files of a layer appear in a directory that a sandbox shows read-only already."""
     with disk_work("Showing the source"):
-        if sum(len(names) for _, _, names in os.walk(layer)) > LINKED_AT_ONCE:
-            await asyncio.to_thread(_link, layer, place)
+        tree = list(os.walk(layer))
+        if sum(len(names) for _, _, names in tree) > LINKED_AT_ONCE:
+            await asyncio.to_thread(_link, tree, layer, place)
         else:
-            _link(layer, place)
+            _link(tree, layer, place)
 
 
-def _link(layer: Path, place: Path) -> None:
-    for folder, folders, names in os.walk(layer):
+def _link(tree: Sequence[tuple[str, list[str], list[str]]], layer: Path, place: Path) -> None:
+    for folder, folders, names in tree:
         below = place / Path(folder).relative_to(layer)
         for name in folders:
-            (below / name).mkdir(mode=0o755)
+            (below / name).mkdir()
             (below / name).chmod(0o755)
         for name in names:
             os.link(Path(folder, name), below / name)

@@ -16,7 +16,7 @@ from adapters.backups.snapshots import Fetch, open_snapshot
 from adapters.backups.tables import KEPT, Kept, Row, key_of, page_text
 from adapters.event_store.migrate import REVISION, VERSION_TABLE
 from adapters.event_store.read import HEAD
-from adapters.scratch import disk_work, scratch_directory, sweep_scratch
+from adapters.scratch import disk_work, scratch_directory, sweep_scratch, sync_folder
 from domain.errors import Conflict, Unavailable
 
 PAGE_ROWS = 1000
@@ -45,7 +45,7 @@ async def take_backup(url: str, folder: Path, say: Say = lambda _table, _rows: N
                     manifest = await _write(fetch, made, say)
                 _write_manifest(made, manifest)
                 made.rename(folder)
-                _sync_folder(folder.parent)
+                sync_folder(folder.parent)
     finally:
         with suppress(OSError):  # another backup to the same place is under way
             scratch.rmdir()
@@ -114,17 +114,9 @@ def _write_manifest(folder: Path, manifest: Manifest) -> None:
     with (folder / MANIFEST).open("xb") as file:
         file.write(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
         _sync(file)
-    _sync_folder(folder)
+    sync_folder(folder)
 
 
 def _sync(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
