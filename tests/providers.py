@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from tests.accepting import accepting
+
 type Answering = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -44,8 +46,8 @@ class FakeProvider:
         self.ended = threading.Event()
         self.waiting = threading.Event()
         self.go_on = threading.Event()
-        self._loop = asyncio.new_event_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop
+        self._stopping: asyncio.Event
 
     @property
     def url(self) -> str:
@@ -69,28 +71,20 @@ class FakeProvider:
 
     def run(self, ready: threading.Event) -> None:
         """Serve until `stop`."""
-        asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
-        self.port = server.sockets[0].getsockname()[1]
-        ready.set()
-        self._loop.run_forever()
-        server.close()
-        for task in self._tasks:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*self._tasks, return_exceptions=True))
-        self._loop.run_until_complete(self._loop.shutdown_default_executor())
-        self._loop.close()
+        asyncio.run(self._run(ready))
 
     def stop(self) -> None:
         """End; from another thread."""
         self.go_on.set()
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._stopping.set)
+
+    async def _run(self, ready: threading.Event) -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        async with accepting(self._serve) as self.port:
+            ready.set()
+            await self._stopping.wait()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             async for request in _requests(reader):
                 self.requests.append(request)
@@ -103,7 +97,6 @@ class FakeProvider:
                     leaving.cancel()
                 if not getattr(answering, "keeps", False):
                     break
-        writer.close()
 
     async def _watch(self, reader: asyncio.StreamReader) -> None:
         """Note that the client has left; clients here say nothing before they are answered."""

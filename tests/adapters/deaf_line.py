@@ -5,6 +5,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
+from tests.accepting import accepting
+
 
 class Line:
     """`url`: where the server is reached through it."""
@@ -41,13 +43,10 @@ class Line:
 async def deaf_line(target: str) -> AsyncGenerator[Line]:
     """Open a line to where a URL points."""
     line = Line(target)
-    server = await asyncio.start_server(line.serve, "127.0.0.1", 0)
-    host, port = server.sockets[0].getsockname()
     there = urlsplit(target).netloc.rpartition("@")[2]
-    line.url = target.replace(there, f"{host}:{port}", 1)
-    try:
-        yield line
-    finally:
-        server.close()
-        line.hang_up()
-        await server.wait_closed()
+    async with accepting(line.serve) as port:
+        line.url = target.replace(there, f"127.0.0.1:{port}", 1)
+        try:
+            yield line
+        finally:
+            line.hang_up()

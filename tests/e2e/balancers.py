@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager, suppress
 
 import httpx
 
+from tests.accepting import accepting
+
 LOOK_SECONDS = 0.1
 ANSWER_SECONDS = 2.0
 PIECE = 65_536
@@ -29,20 +31,19 @@ class Balancer:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Relay one connection until either side ends it."""
-        async with _closing(writer):
-            number = self._choose()
-            if number is None:
-                return
-            with suppress(OSError):
-                inner = await asyncio.open_connection("127.0.0.1", self._servers[number])
-                self.taken[number] += 1
-                async with _closing(inner[1]):
-                    both = [_relay(reader, inner[1]), _relay(inner[0], writer)]
-                    tasks = [asyncio.create_task(each) for each in both]
-                    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                    for task in tasks:
-                        task.cancel()
-                    await asyncio.gather(*tasks, return_exceptions=True)
+        number = self._choose()
+        if number is None:
+            return
+        with suppress(OSError):
+            inner = await asyncio.open_connection("127.0.0.1", self._servers[number])
+            self.taken[number] += 1
+            async with _closing(inner[1]):
+                both = [_relay(reader, inner[1]), _relay(inner[0], writer)]
+                tasks = [asyncio.create_task(each) for each in both]
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     def _choose(self) -> int | None:
         """Return the next one that is fit, in turn."""
@@ -67,16 +68,13 @@ async def balancer(servers: Sequence[int]) -> AsyncGenerator[Balancer]:
     """Balance between ports of this machine, on a free port of it."""
     made = Balancer(servers)
     looking = asyncio.create_task(made.look())
-    listening = await asyncio.start_server(made.serve, "127.0.0.1", 0)
-    made.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
     try:
-        yield made
+        async with accepting(made.serve) as port:
+            made.url = f"http://127.0.0.1:{port}"
+            yield made
     finally:
         looking.cancel()
         await asyncio.gather(looking, return_exceptions=True)
-        listening.close()
-        listening.close_clients()
-        await listening.wait_closed()
 
 
 async def _relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

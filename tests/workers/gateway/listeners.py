@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from msgspec import Struct
+
+from tests.accepting import accepting
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -58,35 +60,19 @@ async def listening(
     serve: Serving, *, hosts: Sequence[str] = ("127.0.0.1",), tls: ssl.SSLContext | None = None
 ) -> AsyncGenerator[Listener]:
     """A server while the block lasts."""
-    tasks: set[asyncio.Task[None]] = set()
     listener = Listener(0, 0, [])
 
     async def attend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
-                await serve(Peer(reader, writer, listener.heads))
-                await writer.drain()
-        finally:
-            writer.close()
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         listener.connections += 1
-        task = asyncio.create_task(attend(reader, writer))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        with suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
+            await serve(Peer(reader, writer, listener.heads))
+            await writer.drain()
 
-    first, *others = hosts
-    servers = [await asyncio.start_server(accept, first, 0, ssl=tls)]
-    listener.port = servers[0].sockets[0].getsockname()[1]
-    servers += [await asyncio.start_server(accept, host, listener.port) for host in others]
-    try:
+    async with AsyncExitStack() as stack:
+        for host in hosts:
+            opened = accepting(attend, host, listener.port, tls=tls)
+            listener.port = await stack.enter_async_context(opened)
         yield listener
-    finally:
-        for server in servers:
-            server.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def says(*parts: bytes) -> Serving:

@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from tests.accepting import accepting
+
 
 class Asked(Struct):
     """A request as it arrived. `rest`: what comes after it, at last the end."""
@@ -39,31 +41,15 @@ class Service(Struct):
 async def serving(answering: Answering) -> AsyncGenerator[Service]:
     """A server while the block lasts."""
     asked: list[Asked] = []
-    tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
-                asked.append(await _read(reader))
-                await answering(asked[-1], writer)
-                await writer.drain()
-        finally:
-            writer.close()
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            asked.append(await _read(reader))
+            await answering(asked[-1], writer)
+            await writer.drain()
 
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(serve(reader, writer))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    host, port = server.sockets[0].getsockname()
-    try:
-        yield Service(f"http://{host}:{port}", asked)
-    finally:
-        server.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async with accepting(serve) as port:
+        yield Service(f"http://127.0.0.1:{port}", asked)
 
 
 async def _read(reader: asyncio.StreamReader) -> Asked:
