@@ -1,10 +1,14 @@
-"""The projector's process. Beside it: `status`, `rebuild NAME` and `retry NAME`."""
+"""The projector's process. Beside it: `status`, `rebuild NAME` and `retry NAME`.
+
+It says `{"event": "ready", …}` on standard error when it works, as workers do.
+"""
 
 import argparse
 import asyncio
 import signal
 import sys
 
+import structlog
 import uvloop
 
 from adapters.metrics import metrics_served
@@ -15,6 +19,8 @@ from domain.errors import ArgosyError
 from projections.operating import rebuild_now, retry, run, show_status
 from projections.registry import PROJECTIONS
 
+log = structlog.stdlib.get_logger(__name__)
+
 
 async def _run_until_signalled(settings: Settings) -> None:
     stop = asyncio.Event()
@@ -22,6 +28,7 @@ async def _run_until_signalled(settings: Settings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with open_services(settings, name="projector") as services, metrics_served(settings):
+        log.info("ready")
         await run(services, stop)
 
 

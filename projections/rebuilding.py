@@ -76,9 +76,8 @@ async def rebuild(
     Raises RebuildRunning, RebuildFailed, and Superseded if somebody else's rebuild won or ended.
     """
     lease = _Lease(parts, f"rebuild-{projection.name}")
-    await lease.renew()
     try:
-        feed = await _start(parts, projection, fresh=fresh)
+        feed = await _start(parts, projection, lease, fresh=fresh)
         feed = await _fill(parts, feed, lease, on_progress)
         await _index(parts, feed)
         while True:
@@ -109,11 +108,13 @@ class _Lease:
 
 
 @to_the_end
-async def _start(parts: Parts, projection: Projection, *, fresh: bool) -> Feed:
+async def _start(parts: Parts, projection: Projection, lease: _Lease, *, fresh: bool) -> Feed:
     async with parts.engine.begin() as connection:
         found = await generations.lock(connection, projection.name)
         if not fresh and not is_wanted(projection, found):
             raise Superseded
+        # Only now: a lease held to find nothing to do would turn away who asks meanwhile.
+        await lease.renew()
         begun = next((each for each in found if _goes_on(each, projection)), None)
         if fresh or begun is None:
             begun = await generations.begin(connection, projection)

@@ -158,11 +158,6 @@ async def says_ready(child: Child) -> bool:
     return b'"event":"ready"' in child.log.read_bytes()
 
 
-async def runs(child: Child) -> bool:
-    """Whether it runs, of one that does not say when it is ready."""
-    return child.pid > 0
-
-
 def listens(port: int) -> Ready:
     """Return what says whether somebody takes connections there."""
 

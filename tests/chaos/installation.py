@@ -20,7 +20,6 @@ from tests.chaos.children import (
     Ready,
     answers_ping,
     listens,
-    runs,
     says_ready,
 )
 from tests.chaos.programs import make_wheels
@@ -142,7 +141,7 @@ class Installation:
         part = name.partition("-")[0]
         module = {"api": ["api"], "projector": ["projections"]}.get(part, ["workers", part])
         command = [sys.executable, *self._launcher, *module]
-        ready: Ready = {"api": listens(self.port), "projector": runs}.get(part, says_ready)
+        ready: Ready = listens(self.port) if part == "api" else says_ready
         if part == "redis":
             command, ready = redis_command(self._redis, self.root), answers_ping(self._redis)
         return self._add(name, part, command, ready)

@@ -66,6 +66,15 @@ async def test_what_was_built_meanwhile_is_not_built_again(parts: Parts) -> None
     assert [each.table_name for each in await all_generations(parts)] == ["runs_v1"]
 
 
+async def test_who_has_nothing_to_build_takes_no_lease(parts: Parts) -> None:
+    """It would turn away who asks for a rebuild at that moment."""
+    await rebuild(parts, RUNS, fresh=True)
+    await parts.leases.lead("rebuild-runs", "somebody", 20)
+
+    with pytest.raises(Superseded):
+        await rebuild(parts, RUNS, fresh=False)
+
+
 async def test_reads_are_served_while_a_rebuild_and_appends_go_on(
     store: Store, parts: Parts, reads: ReadModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
