@@ -17,7 +17,7 @@ from argosy.models import Recorded
 from msgspec import Struct
 
 from adapters.scratch import remove_tree
-from tests.chaos.children import Child, Ready, runs, says_ready
+from tests.chaos.children import Child, Ready, says_ready
 from tests.chaos.leftovers import groups_of
 from tests.conftest import require
 from tests.e2e.balancers import Balancer, balancer
@@ -100,7 +100,7 @@ class Installation:
         """Start a process, and return when it is ready."""
         part = name.partition("-")[0]
         module = {"api": ["api"], "projector": ["projections"]}.get(part, ["workers", part])
-        ready: Ready = {"api": _serves, "projector": runs}.get(part, says_ready)
+        ready: Ready = _serves if part == "api" else says_ready
         life = f"{name}-{len(self.gone)}"
         child = Child(
             life,
