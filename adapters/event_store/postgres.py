@@ -31,11 +31,12 @@ _SETTINGS = {
     "idle_in_transaction_session_timeout": "5s",
     **POSTGRES_KEEPALIVE,
     "jit": "off",
+    # What is answered is on the disk, whatever the server's default. What followers save and offer,
+    # too: they go on from what they remember, and would never look again at what a crash took back.
+    "synchronous_commit": "on",
 }
 _APPENDER_SETTINGS = {
     **_SETTINGS,
-    # What is answered is on the disk, whatever the server's default.
-    "synchronous_commit": "on",
     # Look streams up one by one, in the order in which they are given: see `write`.
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",

@@ -26,6 +26,8 @@ REDIS_AWAY = (
     "could not connect to Redis",
     "Failed to retrieve status for job",  # which it forgot while the job was done
 )
+# What the PostgreSQL driver leaves of a connection that was lost, and given up, while it was made.
+GIVEN_UP = "ConnectionError('unexpected connection_lost() call')"
 
 type Ready = Callable[["Child"], Awaitable[bool]]
 
@@ -147,8 +149,13 @@ class Child:
 
 
 def is_trouble(line: str) -> bool:
-    """Whether a line of a log speaks of a bug. That Redis is away RQ calls an error; it is none."""
+    """Whether a line of a log speaks of a bug.
+
+    That Redis is away RQ calls an error, and asyncio a future that nobody needs: they are none.
+    """
     if '"logger":"rq.worker"' in line and any(word in line for word in REDIS_AWAY):
+        return False
+    if '"logger":"asyncio"' in line and GIVEN_UP in line:
         return False
     return '"level":"error"' in line or line.startswith("Traceback")
 

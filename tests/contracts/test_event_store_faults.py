@@ -77,6 +77,22 @@ async def test_a_writer_killed_at_any_moment_leaves_a_whole_log(
     await store.append([Change(stream="agent-after", events=[CREATED], expected=0)], ME)
 
 
+async def test_a_crash_of_the_database_takes_back_nothing_that_was_answered(
+    postgres_url: str,
+) -> None:
+    """A dispatcher goes on from what it remembers, and would not look again at what was lost.
+
+    The server of these tests syncs nothing unless it is asked to.
+    """
+    store = await open_store(postgres_url)
+    try:
+        asked = await store.database.fetch("SHOW synchronous_commit", ())
+    finally:
+        await store.close()
+
+    assert [tuple(row) for row in asked] == [("on",)]
+
+
 async def test_a_lost_connection_is_unavailable_and_then_mended(postgres_url: str) -> None:
     store = await open_store(postgres_url)
     await store.append([Change(stream="agent-0", events=[CREATED], expected=0)], ME)
