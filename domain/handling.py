@@ -31,6 +31,8 @@ from domain.ports import (
 
 ATTEMPTS = 10  # in one process units of one key queue up, so only other processes collide
 
+NOTHING = StreamHead(events=(), folding_version=0, version=0, attempt=0)
+
 
 class Idempotency(Struct, frozen=True, kw_only=True):
     """The key under which a caller sends a command, and the hash of what it asked for."""
@@ -81,8 +83,11 @@ class Unit:
 
     def begin(self, category: str, id: str) -> None:
         """Say that a stream is new, as its id was just made: it is not read first."""
-        stream = stream_name(category, id)
-        self._heads[stream] = StreamHead(events=(), folding_version=0, version=0, attempt=0)
+        self.assume(stream_name(category, id), NOTHING)
+
+    def assume(self, stream: str, head: StreamHead) -> None:
+        """Decide on what was read of a stream just now; if it is more by then, the append fails."""
+        self._heads[stream] = head
 
     async def length(self, category: str, id: str) -> int:
         """Return how many folding events one stream has, decisions of this unit included."""

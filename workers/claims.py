@@ -80,9 +80,16 @@ async def _claim[R](
 ) -> Claim[R] | None:
     """Append the claim that `work` decides; None if somebody else was first."""
     first, last = head.events[0], head.events[-1]
+    read = [head]
+
+    async def claim(unit: Unit) -> int:
+        if read:  # else somebody was first, and may only have asked for its end
+            unit.assume(first.stream, read.pop())
+        return await work(unit)
+
     asked = time.monotonic()
     try:
-        done = await services.commands.run(work, meta_after(last, owner), key=first.stream)
+        done = await services.commands.run(claim, meta_after(last, owner), key=first.stream)
     except (Conflict, NotFound):
         return None
     return Claim(
