@@ -69,6 +69,23 @@ async def test_output_comes_while_the_program_runs(here: Machine) -> None:
     assert [type(item) for item in rest] == [Exit]
 
 
+async def test_what_is_written_as_it_begins_comes_after_what_it_begins_with(here: Machine) -> None:
+    """Whoever takes a program that was started ahead may do so in the very step that starts it."""
+    async with here.driver.open(spec()) as sandbox:
+        code = "import sys; print(sys.stdin.read())"
+        run = sandbox.run(here.python(code), stdin=b"first ", keep_stdin=True)
+
+        async def tell() -> None:
+            await sandbox.write(b"second")
+            await sandbox.close_stdin()
+
+        telling = asyncio.create_task(tell())
+        done = await outcome(run)
+        await telling
+
+    assert (done.exit.code, done.stdout) == (0, b"first second\n")
+
+
 async def test_every_byte_of_input_arguments_and_environment_arrives(here: Machine) -> None:
     text = bytes(range(1, 256)).decode("utf-8", "surrogateescape") + "\n\n'\"$(exit 9)`exit 9`\\"
     code = """

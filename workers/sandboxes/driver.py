@@ -162,7 +162,10 @@ class Sandbox(Protocol):
         ...
 
     async def write(self, data: bytes) -> None:
-        """Send more standard input, in order; returns when the pipe took it or nobody reads."""
+        """Send more standard input, in order; returns when the pipe took it or nobody reads.
+
+        Before the iteration of `run` has begun it waits for that: what it starts with comes first.
+        """
         ...
 
     async def close_stdin(self) -> None:

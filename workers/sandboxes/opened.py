@@ -58,6 +58,7 @@ class BubblewrapSandbox:
         self._tasks: list[asyncio.Task[None]] = []
         self._paused = False
         self._used = False
+        self._begun = asyncio.Event()  # what the shell has to read first was sent
 
     async def start(self) -> None:
         """Return when all of it stands and is limited. Raises SandboxUnsupported if it does not."""
@@ -104,6 +105,7 @@ class BubblewrapSandbox:
 
     async def write(self, data: bytes) -> None:
         """See `driver.Sandbox.write`."""
+        await self._begun.wait()
         await self._input.send(data)
 
     async def close_stdin(self) -> None:
@@ -236,6 +238,7 @@ class BubblewrapSandbox:
 
     async def _feed(self, data: bytes, *, close: bool) -> None:
         await self._input.send(data)
+        self._begun.set()
         if close:
             self._input.close()
 
