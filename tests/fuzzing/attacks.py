@@ -6,9 +6,9 @@ from pathlib import Path
 
 import httpx
 
-from tests.fuzzing.populating import populate
+from tests.fuzzing.populating import populate, populate_apart
 from tests.fuzzing.requests import Examined, Target, examine
-from tests.fuzzing.servers import Served, serving
+from tests.fuzzing.servers import Served, hosting, serving
 from tests.redis_server import RedisServer
 
 # What a process may have more of after some thousand requests: caches fill, and a client of the
@@ -25,6 +25,19 @@ def attack(
         values = populate(served)
         document = httpx.get(f"{served.url}{target.path}").json()
         examined = examine(document, served.url, target, values, examples=examples, seed=seed)
+        with hosting(served):
+            values = populate_apart(served)
+            examined.merge(
+                examine(
+                    document,
+                    served.url,
+                    target,
+                    values,
+                    examples=examples,
+                    seed=seed,
+                    apart=True,
+                )
+            )
         assert httpx.get(f"{served.url}/readyz").json()["status"] == "ok"
     assert served.trouble() == []
     return examined

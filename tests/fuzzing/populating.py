@@ -14,6 +14,8 @@ from tests.fuzzing.servers import KEY, Served
 from tests.goldens import example
 
 FILES = {"agent.py": "print('hello')\n"}
+SPARE = 20
+HOST_SECONDS = 60.0
 NEEDY = FILES | {"requirements.txt": "requests\n"}
 
 
@@ -51,6 +53,24 @@ def populate(served: Served) -> Mapping[str, list[str]]:
         "stream": [f"run-{runs[0]}", f"build-{build}", f"agent-{agents[0]}"],
         "file_path": ["answer.txt"],
     }
+
+
+def populate_apart(served: Served) -> Mapping[str, list[str]]:
+    """Make workspaces that nobody needs, and an agent that a run host has just run.
+
+    So what was asked for before is done, and answers wait for nothing but themselves.
+    Returns as `populate` does.
+    """
+    with httpx.Client(base_url=served.url, headers={"Authorization": f"Bearer {KEY}"}) as client:
+        spare = [f"spare-{number}" for number in range(SPARE)]
+        for slug in spare:
+            client.post("/v1/workspaces", json={"slug": slug}).raise_for_status()
+        body = {"name": "answers", "source": {"files": FILES}}
+        client.post("/v1/workspaces/default/deployments", json=body).raise_for_status()
+        path = "/api/agents/default/answers/invoke"
+        answer = client.post(path, json={"message": "hi"}, timeout=HOST_SECONDS)
+        assert answer.status_code == 200, answer.text
+    return {"workspace": spare, "namespace": ["default"], "name": ["answers"]}
 
 
 async def _work(served: Served, run_id: str, workspace_id: str) -> None:

@@ -5,9 +5,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import httpx
 import psutil
@@ -30,6 +31,7 @@ class Served(Struct, frozen=True):
     log_url: str
     log: Path
     process: subprocess.Popen[bytes]
+    environment: Mapping[str, str]
 
     def trouble(self) -> list[str]:
         """Return the lines that no process should have to say."""
@@ -67,21 +69,41 @@ def serving(directory: Path, database: str, redis: RedisServer) -> Generator[Ser
         check=True,
         capture_output=True,
     )
-    with ExitStack() as stack, log.open("wb") as output:
-        started: list[subprocess.Popen[bytes]] = []
-        for module in ("projections", "api"):
-            process = subprocess.Popen(
-                [sys.executable, "-m", module],
-                cwd=ROOT,
-                env=environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-            stack.callback(_end, process)
-            started.append(process)
-        served = Served(f"http://127.0.0.1:{port}", log_url, log, started[-1])
+    with (
+        log.open("ab") as output,
+        _running(["projections"], environment, output),
+        _running(["api"], environment, output) as process,
+    ):
+        served = Served(f"http://127.0.0.1:{port}", log_url, log, process, environment)
         _wait_until_ready(served)
         yield served
+
+
+@contextmanager
+def hosting(served: Served) -> Generator[None]:
+    """Have a run host run what was asked for so far, and what is asked for."""
+    with (
+        served.log.open("ab") as output,
+        _running(["workers", "host"], served.environment, output),
+    ):
+        yield
+
+
+@contextmanager
+def _running(
+    command: Sequence[str], environment: Mapping[str, str], output: IO[bytes]
+) -> Generator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        env=environment,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        yield process
+    finally:
+        _end(process)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -6,7 +6,7 @@ have, so they are described in `docs/reference/runagents.md` and not here.
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Litestar, Response, Router, get
@@ -24,9 +24,16 @@ from api.dialects.runagents.policies import PolicyBody
 from api.dialects.runagents.tool_bodies import ToolBody
 from api.openapi import IDEMPOTENCY, METHODS, REQUEST_ID, SECURITY, SECURITY_SCHEMES, VERSION, sent
 
+
+class Invocation(InvokeBody, frozen=True, kw_only=True):
+    """POST …/invoke, as it is to be sent: a message is missed by name, whatever else is wrong."""
+
+    message: Annotated[str, msgspec.Meta(min_length=1)]
+
+
 BODIES: Mapping[HTTPRouteHandler, type[msgspec.Struct]] = {
     deploy.deploy_agent: DeployBody,
-    invoke.invoke_agent: InvokeBody,
+    invoke.invoke_agent: Invocation,
     tools.apply_tool: ToolBody,
     policies.apply_policy: PolicyBody,
     policies.replace_policy: PolicyBody,
