@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -31,7 +32,7 @@ async def open_parts(settings: Settings, store: Store, name: str) -> AsyncGenera
             store=store,
             leases=store.leases,
             engine=engine,
-            owner=f"{name}-{os.getpid()}-{new_id()}",
+            owner=f"{name}-{socket.gethostname()}-{os.getpid()}-{new_id()}",
         )
     finally:
         await engine.dispose()

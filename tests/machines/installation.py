@@ -1,5 +1,6 @@
 """An installation on several machines: who runs where, and how clients reach it."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -7,12 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from adapters.event_store.asyncpg_types import connect
 from tests.e2e.servers import KEY, ROOT
 from tests.machines.network import NETWORK, Machine, Network, end
 from tests.postgres import find_postgres, run_as_somebody_else
@@ -32,7 +34,8 @@ LAYOUT = {
     "host1": ("workers host",),
     "host2": ("workers host",),
     "host3": ("workers host",),
-    "chores": ("workers dispatch", "workers reap", "projections", "workers build"),
+    "chores1": ("workers dispatch", "workers reap", "projections", "workers build"),
+    "chores2": ("workers dispatch", "workers reap", "projections", "workers build"),
 }
 
 
@@ -68,6 +71,7 @@ class Installation:
         self.network = Network(root)
         self.client = self.network.machine("client")
         self.store = self.network.machine("store")
+        self.cache = self.network.machine("cache")
         self.processes: list[Process] = []
         self._servers: list[subprocess.Popen[bytes]] = []
 
@@ -163,6 +167,25 @@ class Installation:
                     yield int(id), json.loads(value)
                     id = ""
 
+    def listed(self, api: str, run_id: str) -> str:
+        """Return the status that the list of runs has of one; empty if it is not listed."""
+        path = f"{self.url(api)}/v1/workspaces/default/runs"
+        answer = httpx.get(path, params={"limit": 200}, headers=HEADERS, timeout=10)
+        assert answer.status_code == 200, answer.text
+        return {each["id"]: each["status"] for each in answer.json()["items"]}.get(run_id, "")
+
+    def leader(self, role: str) -> str:
+        """Return the machine of who leads: `dispatcher`, `reaper` or `projector`."""
+        rows = asyncio.run(self._fetch("SELECT owner FROM leaders WHERE role = $1", role))
+        return rows[0][0].split("-")[1] if rows else ""
+
+    async def _fetch(self, text: str, *values: str) -> Sequence[Sequence[Any]]:
+        connection = await connect(self.environment(self.client)["ARGOSY_DATABASE"])
+        try:
+            return await connection.fetch(text, *values)
+        finally:
+            await connection.close()
+
     def host_of(self, event: dict[str, Any]) -> str:
         """Return the machine that a claim names."""
         return event["data"]["worker"].split("-")[1]
@@ -182,7 +205,7 @@ class Installation:
             "ARGOSY_DATA": str(self.network.disk / "data"),
             "ARGOSY_BLOBS": str(self.blobs),
             "ARGOSY_DATABASE": f"postgresql://argosy@{self.store.address}:5432/postgres",
-            "ARGOSY_REDIS": f"redis://{self.store.address}:6379/0",
+            "ARGOSY_REDIS": f"redis://{self.cache.address}:6379/0",
             "ARGOSY_HOST": machine.address,
             "ARGOSY_LEASE_SECONDS": str(LEASE_SECONDS),
             "ARGOSY_DEV_API_KEY": KEY,
@@ -216,9 +239,7 @@ class Installation:
     def _await_ready(self, process: Process) -> None:
         def ready() -> bool:
             assert process.popen.poll() is None, process.log.read_text()
-            return process.words == "projections" or bool(
-                process.said("ready") or process.said("api.serving")
-            )
+            return bool(process.said("ready") or process.said("api.serving"))
 
         until(ready, START_SECONDS, f"{process.words} on {process.machine.name}")
 
@@ -245,10 +266,10 @@ class Installation:
     def _start_redis(self) -> None:
         directory = self.root / "redis"
         directory.mkdir()
-        command = [find_binary(), "--port", "6379", "--bind", self.store.address]
+        command = [find_binary(), "--port", "6379", "--bind", self.cache.address]
         command += ["--protected-mode", "no", "--save", "", "--dir", str(directory)]
         log = self.root / "redis.log"
-        self._servers.append(self._popen(self.store, command, log))
+        self._servers.append(self._popen(self.cache, command, log))
         until(lambda: "eady to accept" in log.read_text(), START_SECONDS, "Redis")
 
 

@@ -20,8 +20,10 @@ from domain.ids import new_id
 from domain.ports import Change, Meta
 from tests.machines.installation import HEADERS, LEASE_SECONDS, Installation, until
 from tests.machines.network import need_namespaces, on
+from workers.leading import LEADER_SECONDS
 
 TAKEOVER_SECONDS = LEASE_SECONDS + 2.0
+LED_SECONDS = LEADER_SECONDS * 4 / 3 + 1.0  # until somebody else asks, and has looked once
 NOTICED_SECONDS = LEASE_SECONDS + 1.0
 BACK_SECONDS = 20.0  # most of it waits for the kernel to send again
 
@@ -109,7 +111,7 @@ def test_what_a_host_that_is_cut_off_did_is_taken_over(machines: Installation) -
     assert [each["version"] for each in history] == list(range(1, len(history) + 1))
     assert _said_by(history, attempt=2) == SAID
     kept = _said_by(history, attempt=1)
-    assert kept == SAID[: len(kept)]
+    assert kept == [f"{line}\n" for line in range(len(kept))]
     _assert_no_word_of_the_lost(history)
     assert seen.all() == [each["version"] for each in history]
     with pytest.raises(Fenced):
@@ -138,13 +140,56 @@ def test_a_follower_goes_on_at_the_other_api(machines: Installation) -> None:
     assert machines.history("api1", run) == machines.history("api2", run)
 
 
+def test_when_the_leaders_are_cut_off_others_lead(machines: Installation) -> None:
+    """A host is cut off, too: that its run is taken over is the new leaders' work."""
+    run = machines.request("api1", "again")
+    victim = machines.network.machine(
+        machines.host_of(machines.wait_for("api2", run, "run.claimed"))
+    )
+    leading = machines.network.machine(machines.leader("reaper"))
+
+    cut = time.monotonic()
+    machines.network.cut(leading)
+    machines.network.cut(victim)
+    machines.wait_for("api2", run, "run.claimed", attempt=2)
+    assert time.monotonic() - cut < LED_SECONDS + TAKEOVER_SECONDS
+    for role in ("dispatcher", "reaper", "projector"):
+        until(lambda role=role: machines.leader(role) != leading.name, BACK_SECONDS, f"a {role}")
+    until(lambda: machines.listed("api2", run) == "completed", BACK_SECONDS, "the list of runs")
+    machines.network.mend(leading)
+    machines.network.mend(victim)
+
+    for process in machines.processes:
+        if process.machine is leading and process.words == "workers reap":
+            until(lambda process=process: bool(process.said("role.left")), BACK_SECONDS, "its word")
+    assert [process.words for process in machines.processes if process.popen.poll()] == []
+    _land_on(machines, victim.name, "brief")
+
+
+def test_without_redis_runs_go_on_and_new_ones_wait(machines: Installation) -> None:
+    going = machines.request("api1", "brief", "0.06")
+    seen = _Follower(machines, "api2", going)
+    until(lambda: len(seen.frames) > 10, 10, "some frames")
+
+    machines.network.cut(machines.cache)
+    waiting = machines.request("api1", "brief")
+    assert machines.wait_for("api2", going, "run.ended")["data"]["how"] == "completed"
+    assert seen.all() == [each["version"] for each in machines.history("api2", going)]
+    machines.network.mend(machines.cache)
+
+    assert machines.wait_for("api2", waiting, "run.ended")["data"]["how"] == "completed"
+    assert _said_by(machines.history("api1", waiting), attempt=1) == SAID
+
+
 def test_when_the_database_and_redis_are_back_everything_goes_on(machines: Installation) -> None:
     runs = [machines.request("api1", name) for name in ("again", "once")]
     sandboxes = _sandboxes_of(machines, *runs)
 
     machines.network.cut(machines.store)
+    machines.network.cut(machines.cache)
     until(lambda: not sandboxes & _open_sandboxes(), NOTICED_SECONDS, "the sandboxes' end")
     machines.network.mend(machines.store)
+    machines.network.mend(machines.cache)
 
     again, once = (machines.wait_for("api2", run, "run.ended") for run in runs)
     assert (again["data"]["how"], again["data"]["attempt"]) == ("completed", 2)
