@@ -5,14 +5,12 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from argosy.errors import UnreadableSource
+from argosy.ignoring import IGNORE_FILE, Rules
 
 REQUIREMENTS = "requirements.txt"
-IGNORE_FILE = ".argosyignore"
-IGNORED = ("__pycache__", "*.pyc", "*.pyo", "venv", "node_modules", "*.egg-info")
 MAX_FILES = 2_000
 MAX_TOTAL_BYTES = 9_000_000
 
@@ -36,8 +34,8 @@ class Source:
 def read_source(place: Path) -> Source:
     """Return the source in a folder, or one file as a source of its own.
 
-    Hidden files, virtual environments, caches and what .argosyignore names are left out: one
-    pattern per line (`*.csv`, `data/*`, `tests/`), matched with the path and with each part of it.
+    Hidden files, virtual environments, caches and what .gitignore and .argosyignore name are left
+    out: patterns as git reads them, of which .argosyignore has the last word.
     Raises UnreadableSource for what is not UTF-8 text, leads out of the folder, or is too much.
     """
     if place.is_file():
@@ -47,7 +45,7 @@ def read_source(place: Path) -> Source:
     root = place.resolve()
     files: dict[str, str] = {}
     total = 0
-    for path in _paths(root, root, _patterns(root)):
+    for path in _paths(root, root, Rules(root)):
         relative = path.relative_to(root).as_posix()
         if root not in path.resolve().parents:
             raise UnreadableSource(relative, "the link leads out of the folder; copy the file in.")
@@ -71,10 +69,11 @@ def safe_name(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:63].rstrip("-")
 
 
-def _paths(folder: Path, root: Path, patterns: list[str]) -> Iterator[Path]:
+def _paths(folder: Path, root: Path, rules: Rules) -> Iterator[Path]:
+    rules.enter(folder)
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         path = Path(entry.path)
-        if entry.name.startswith(".") or _matches(path.relative_to(root), patterns):
+        if entry.name.startswith(".") or rules.leave_out(path, folder=entry.is_dir()):
             continue
         if entry.is_dir():
             if entry.is_symlink():
@@ -82,7 +81,7 @@ def _paths(folder: Path, root: Path, patterns: list[str]) -> Iterator[Path]:
                     path.relative_to(root).as_posix(), "a link to a folder; copy the folder in."
                 )
             if not (path / "pyvenv.cfg").exists():
-                yield from _paths(path, root, patterns)
+                yield from _paths(path, root, rules)
         elif entry.is_file():
             yield path
         else:
@@ -90,20 +89,6 @@ def _paths(folder: Path, root: Path, patterns: list[str]) -> Iterator[Path]:
                 path.relative_to(root).as_posix(),
                 f"not a file; remove it or name it in {IGNORE_FILE}.",
             )
-
-
-def _patterns(root: Path) -> list[str]:
-    file = root / IGNORE_FILE
-    lines = _text(file, IGNORE_FILE).splitlines() if file.is_file() else []
-    given = [line.strip().strip("/") for line in lines]
-    return [*IGNORED, *(line for line in given if line and not line.startswith("#"))]
-
-
-def _matches(path: Path, patterns: list[str]) -> bool:
-    return any(
-        fnmatchcase(path.as_posix(), pattern) or fnmatchcase(path.name, pattern)
-        for pattern in patterns
-    )
 
 
 def _text(path: Path, shown: str) -> str:

@@ -60,6 +60,35 @@ def test_what_is_not_source_stays_here(tmp_path: Path) -> None:
     assert sorted(read_source(folder).files) == ["agent.py", "data/small.txt"]
 
 
+def test_what_git_does_not_keep_stays_here(tmp_path: Path) -> None:
+    """As git reads it, in every folder and above; `.argosyignore` has the last word."""
+    write(tmp_path, _dot_git__HEAD="", _dot_gitignore="*.log\n!kept.log\n/agents/weather/notes/\n")
+    folder = write(
+        tmp_path / "agents" / "weather",
+        agent_dot_py="",
+        run_dot_log="x",
+        kept_dot_log="1",
+        notes__idea_dot_txt="x",
+        data___dot_gitignore="*\n!small.txt\n",
+        data__big_dot_txt="x",
+        data__small_dot_txt="2",
+        generated_dot_py="3",
+        _dot_gitignore="generated.py\n/agent.pyi\n",
+        _dot_argosyignore="!generated.py\n",
+    )
+
+    files = sorted(read_source(folder).files)
+
+    assert files == ["agent.py", "data/small.txt", "generated.py", "kept.log"]
+
+
+def test_a_folder_that_git_leaves_out_is_deployed_if_it_is_named(tmp_path: Path) -> None:
+    write(tmp_path, _dot_git__HEAD="", _dot_gitignore="dist/\n")
+    folder = write(tmp_path / "dist" / "agent", agent_dot_py="")
+
+    assert sorted(read_source(folder).files) == ["agent.py"]
+
+
 def test_one_file_is_a_source(tmp_path: Path) -> None:
     write(tmp_path, hello_dot_py="print('hello')")
 
