@@ -6,8 +6,8 @@ from pathlib import Path
 from pathspec import GitIgnoreSpec
 
 from argosy.errors import UnreadableSource
+from argosy.sources import IGNORE_FILE
 
-IGNORE_FILE = ".argosyignore"
 GIT_IGNORE_FILE = ".gitignore"
 GIT_FOLDER = ".git"
 IGNORED = ("__pycache__", "*.pyc", "*.pyo", "venv", "node_modules", "*.egg-info")

@@ -6,11 +6,15 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from argosy.errors import UnreadableSource
-from argosy.ignoring import IGNORE_FILE, Rules
+
+if TYPE_CHECKING:
+    from argosy.ignoring import Rules
 
 REQUIREMENTS = "requirements.txt"
+IGNORE_FILE = ".argosyignore"
 MAX_FILES = 2_000
 MAX_TOTAL_BYTES = 9_000_000
 
@@ -40,6 +44,8 @@ def read_source(place: Path) -> Source:
     """
     if place.is_file():
         return Source(safe_name(place.stem), {place.name: _text(place, place.name)})
+    from argosy.ignoring import Rules  # noqa: PLC0415 - slow to load, and only a deploy needs it
+
     if not place.is_dir():
         raise UnreadableSource(str(place), "there is no such file or folder.")
     root = place.resolve()
@@ -69,7 +75,7 @@ def safe_name(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:63].rstrip("-")
 
 
-def _paths(folder: Path, root: Path, rules: Rules) -> Iterator[Path]:
+def _paths(folder: Path, root: Path, rules: "Rules") -> Iterator[Path]:
     rules.enter(folder)
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         path = Path(entry.path)
