@@ -2,6 +2,7 @@
 
 `<folder>/sha256/ab/cdef…` holds one blob each. A blob is written beside the others, synced, and
 renamed: it is there whole or not at all, and two writers of one blob do not disturb each other.
+What garbage collection has set aside is below `<folder>/aside` in the same way.
 """
 
 import asyncio
@@ -9,10 +10,12 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
+
+from msgspec import Struct
 
 from adapters.scratch import disk_work, scratch_file, sweep_scratch, sync_folder
 from domain.errors import NotFound, Unavailable
@@ -36,8 +39,20 @@ class BlobDamaged(Unavailable):
     title = "Stored bytes are damaged"
 
 
+class Stored(Struct, frozen=True, kw_only=True, gc=False):
+    """A blob that is there. `at`: when it was stored, or else set aside, in Unix time."""
+
+    digest: str
+    bytes: int
+    at: float
+    aside: bool
+
+
 class BlobStore(Blobs, Protocol):
-    """What processes need of a blob store, besides what the domain does."""
+    """What processes need of a blob store, besides what the domain does.
+
+    A blob that is set aside is put back by whoever asks for it: reads, `has` and `size` find it.
+    """
 
     async def check(self) -> None:
         """Write, read and remove bytes that nobody asked for, as blobs are. Raises Unavailable."""
@@ -45,6 +60,22 @@ class BlobStore(Blobs, Protocol):
 
     async def sweep(self) -> int:
         """Remove what writers that died left half written; returns how many."""
+        ...
+
+    def stored(self) -> AsyncGenerator[Sequence[Stored]]:
+        """Yield all blobs in pages, in no order; one that is also set aside comes twice."""
+        ...
+
+    async def set_aside(self, digests: Sequence[str]) -> None:
+        """Take blobs out of their places, from now on. One that is not there is passed over."""
+        ...
+
+    async def bring_back(self, digests: Sequence[str]) -> None:
+        """Put blobs that were set aside back into their places."""
+        ...
+
+    async def remove(self, digests: Sequence[str]) -> None:
+        """Remove for good what was set aside, and nothing that is in its place."""
         ...
 
 
@@ -97,7 +128,12 @@ class FolderBlobs:
     async def has(self, digests: Sequence[str]) -> set[str]:
         def look() -> set[str]:
             paths = ((digest, self._path(digest)) for digest in digests)
-            return {digest for digest, path in paths if path is not None and path.exists()}
+            with disk_work(_READING):
+                return {
+                    digest
+                    for digest, path in paths
+                    if path is not None and (path.exists() or self._bring_back(path))
+                }
 
         return await asyncio.to_thread(look)
 
@@ -108,6 +144,63 @@ class FolderBlobs:
     async def sweep(self) -> int:
         """Remove what writers that died left half written; returns how many."""
         return await asyncio.to_thread(sweep_scratch, self._scratch)
+
+    async def stored(self) -> AsyncGenerator[Sequence[Stored]]:
+        for number in range(256):
+            for aside in (False, True):
+                yield await asyncio.to_thread(self._list, f"{number:02x}", aside)
+
+    async def set_aside(self, digests: Sequence[str]) -> None:
+        await asyncio.to_thread(self._each, digests, self._set_aside)
+
+    async def bring_back(self, digests: Sequence[str]) -> None:
+        await asyncio.to_thread(self._each, digests, self._bring_back)
+
+    async def remove(self, digests: Sequence[str]) -> None:
+        def unlink(path: Path) -> None:
+            self._aside(path).unlink(missing_ok=True)
+
+        await asyncio.to_thread(self._each, digests, unlink)
+
+    def _each(self, digests: Sequence[str], change: Callable[[Path], object]) -> None:
+        with disk_work(_WRITING):
+            for path in filter(None, map(self._path, digests)):
+                change(path)
+
+    def _list(self, shard: str, aside: bool) -> Sequence[Stored]:
+        folder = self._directory / "sha256" / shard
+        folder = self._aside(folder) if aside else folder
+        found: list[Stored] = []
+        with disk_work(_READING), suppress(FileNotFoundError), os.scandir(folder) as entries:
+            for entry in entries:
+                digest = f"sha256:{shard}{entry.name}"
+                if digest_parts(digest) is None:
+                    continue
+                with suppress(FileNotFoundError):
+                    status = entry.stat(follow_symlinks=False)
+                    found.append(
+                        Stored(digest=digest, bytes=status.st_size, at=status.st_mtime, aside=aside)
+                    )
+        return found
+
+    def _set_aside(self, path: Path) -> None:
+        aside = self._aside(path)
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            os.utime(path)  # from now on; it stays young if this is killed before the next line
+            path.rename(aside)
+
+    def _bring_back(self, path: Path) -> bool:
+        """Put a blob back; returns whether it is there, if by another's hand."""
+        aside = self._aside(path)
+        if aside.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)  # a copy of the folder may lack it
+            with suppress(FileNotFoundError):
+                aside.rename(path)
+        return path.exists()
+
+    def _aside(self, path: Path) -> Path:
+        return self._directory / "aside" / path.relative_to(self._directory)
 
     def _try_out(self) -> None:
         with disk_work(_WRITING), scratch_file(self._scratch) as file:
@@ -172,10 +265,11 @@ class FolderBlobs:
         if path is None:
             raise NotFound(f"{digest[:100]!r} is not a digest like sha256:<64 hex digits>.")
         with disk_work(_READING):
-            try:
-                return path.open("rb", buffering=0)
-            except FileNotFoundError:
-                raise NotFound(f"There is no blob {digest}.", digest=digest) from None
+            for _ in range(2):
+                with suppress(FileNotFoundError):
+                    return path.open("rb", buffering=0)
+                self._bring_back(path)
+        raise NotFound(f"There is no blob {digest}.", digest=digest)
 
     def _check(self, digest: str, hexdigest: str) -> None:
         path = self._path(digest)

@@ -2,6 +2,7 @@
 
 `<prefix>/sha256/ab/cdef…` holds one blob each. An object is there whole or not at all; what an
 upload that died has left behind is the bucket's to expire (AbortIncompleteMultipartUpload).
+What garbage collection has set aside is below `<prefix>/aside` in the same way.
 """
 
 import asyncio
@@ -9,7 +10,14 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Sequence,
+)
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from io import FileIO
@@ -21,7 +29,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from adapters.blobs import CHUNK_BYTES, TRIED, BlobDamaged, digest_parts
+from adapters.blobs import CHUNK_BYTES, TRIED, BlobDamaged, Stored, digest_parts
 from adapters.scratch import disk_work
 from adapters.settings import Settings
 from domain.errors import Invalid, NotFound, Unavailable
@@ -34,6 +42,7 @@ SILENCE_SECONDS = 30  # of a server that has a request
 RETRIES = 3
 RETRY_SECONDS = 20
 
+_ASIDE = "aside/"
 _WRITING = "Writing to the blob store"
 _READING = "Reading from the blob store"
 # What a server says is wrong. The rest of its answer may repeat how a request was signed.
@@ -90,7 +99,7 @@ class S3Blobs:
     async def stream(self, digest: str) -> AsyncGenerator[bytes]:
         hasher = hashlib.sha256()
         with _work(_READING, digest):
-            result = await obstore.get_async(self._store, _key_of(digest))
+            result = await self._found(_key_of(digest), obstore.get_async)
             async for chunk in result.stream(min_chunk_size=CHUNK_BYTES):
                 view = memoryview(chunk)
                 hasher.update(view)
@@ -102,12 +111,15 @@ class S3Blobs:
 
     async def size(self, digest: str) -> int:
         with _work(_READING, digest):
-            return (await obstore.head_async(self._store, _key_of(digest)))["size"]
+            return (await self._found(_key_of(digest), obstore.head_async))["size"]
 
     async def has(self, digests: Sequence[str]) -> set[str]:
         async def one(digest: str) -> bool:
             async with self._turns:
-                return await self._is_there(_key_of(digest))
+                with suppress(FileNotFoundError):
+                    await self._found(_key_of(digest), obstore.head_async)
+                    return True
+                return False
 
         known = [digest for digest in digests if digest_parts(digest)]
         with _work(_READING):
@@ -129,6 +141,58 @@ class S3Blobs:
     async def sweep(self) -> int:
         """Nothing is left half written that can be seen."""
         return 0
+
+    async def stored(self) -> AsyncGenerator[Sequence[Stored]]:
+        for prefix, aside in (("", False), (_ASIDE, True)):
+            with _work(_READING):
+                async for page in obstore.list(self._store, prefix=f"{prefix}sha256/"):
+                    yield [
+                        Stored(
+                            digest=digest,
+                            bytes=each["size"],
+                            at=each["last_modified"].timestamp(),
+                            aside=aside,
+                        )
+                        for each in page
+                        if digest_parts(digest := _digest_of(each["path"]))
+                    ]
+
+    async def set_aside(self, digests: Sequence[str]) -> None:
+        await self._each(digests, self._set_aside)
+
+    async def bring_back(self, digests: Sequence[str]) -> None:
+        await self._each(digests, self._bring_back)
+
+    async def remove(self, digests: Sequence[str]) -> None:
+        async def delete(key: str) -> None:
+            await obstore.delete_async(self._store, f"{_ASIDE}{key}")
+
+        await self._each(digests, delete)
+
+    async def _each(self, digests: Sequence[str], change: Callable[[str], Awaitable[None]]) -> None:
+        async def one(digest: str) -> None:
+            async with self._turns:
+                with suppress(FileNotFoundError):
+                    await change(_key_of(digest))
+
+        with _work(_WRITING):
+            await asyncio.gather(*(one(digest) for digest in digests))
+
+    async def _set_aside(self, key: str) -> None:
+        # Whoever stores it in between may find it gone from its place, and here.
+        await obstore.copy_async(self._store, key, f"{_ASIDE}{key}")
+        await obstore.delete_async(self._store, key)
+
+    async def _bring_back(self, key: str) -> None:
+        await obstore.copy_async(self._store, f"{_ASIDE}{key}", key)
+
+    async def _found[R](self, key: str, ask: Callable[[S3Store, str], Awaitable[R]]) -> R:
+        """Ask for an object, which may have been set aside."""
+        try:
+            return await ask(self._store, key)
+        except FileNotFoundError:
+            await self._bring_back(key)
+        return await ask(self._store, key)
 
     async def _upload(self, file: FileIO, hexdigest: str) -> None:
         pieces = _unchanged(file, hexdigest)
@@ -156,6 +220,11 @@ class S3Blobs:
         name = f"damaged/{digest.removeprefix('sha256:')}-{secrets.token_hex(4)}"
         with suppress(BaseError, OSError):  # a store that is only read here stays as it is
             await obstore.rename_async(self._store, _key_of(digest), name)
+
+
+def _digest_of(key: str) -> str:
+    """Return the digest that an object's key says, or what is none."""
+    return "sha256:" + "".join(key.split("/")[-2:])
 
 
 def open_s3(settings: Settings) -> S3Blobs:

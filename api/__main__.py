@@ -2,7 +2,8 @@
 
 `bootstrap` prints a first key; `rekey` changes the vault's master key to the one on standard input;
 `forget-secrets` empties the vault. `backup FOLDER` writes the log to a new folder, `verify-backup`
-reads it, and `restore` brings it into an empty database.
+reads it, and `restore` brings it into an empty database. `gc` says which blobs nothing needs any
+more, and with `--delete` removes them.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from adapters.wiring import open_services
 from api.app import create_app
 from api.backups import back_up, bring_back, check
 from api.bootstrap import bootstrap
+from api.garbage import GRACE_HOURS, collect_garbage
 from api.operating import forget_secrets, rekey
 from api.serving import listen
 from domain.errors import ArgosyError
@@ -70,6 +72,10 @@ def main() -> int:
         command = commands.add_parser(name)
         command.add_argument("folder", type=Path)
         command.add_argument("--json", action="store_true")
+    garbage = commands.add_parser("gc")
+    garbage.add_argument("--delete", action="store_true")
+    garbage.add_argument("--grace-hours", type=float, default=GRACE_HOURS)
+    garbage.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     try:
         settings = read_settings()
@@ -87,6 +93,13 @@ def _work(settings: Settings, arguments: argparse.Namespace) -> Work:
     if arguments.command in BACKUPS:
         folder = arguments.folder.absolute()
         return BACKUPS[arguments.command](settings, folder, as_json=arguments.json)
+    if arguments.command == "gc":
+        return collect_garbage(
+            settings,
+            grace_hours=arguments.grace_hours,
+            delete=arguments.delete,
+            as_json=arguments.json,
+        )
     return COMMANDS[arguments.command or "serve"](settings)
 
 

@@ -23,12 +23,13 @@ AGENTS = {
 }
 
 
-def operate(database: str, *arguments: str, expect: int = 0) -> Finished:
-    """Run one operator's command to its end."""
+def operate(database: str, *arguments: str, expect: int = 0, data: Path | None = None) -> Finished:
+    """Run one operator's command to its end. `data`: where blobs are, if it needs them."""
     done = subprocess.run(
         [sys.executable, "-m", "api", *arguments],
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "ARGOSY_DATABASE": database},
+        env={"PATH": os.environ["PATH"], "ARGOSY_DATABASE": database}
+        | ({"ARGOSY_DATA": str(data)} if data else {}),
         capture_output=True,
         text=True,
         timeout=60,

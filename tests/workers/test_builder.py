@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.blobs import FolderBlobs
 from domain.builds import BuildEnded
 from domain.execution import (
     ConfigurationDefinition,
@@ -132,6 +133,21 @@ async def test_the_same_packages_are_not_installed_twice(builder: Builder, index
     assert second.artifact == first.artifact
     assert index.asked == []
     assert "their layer is used again" in builder.text
+
+
+async def test_a_layer_that_the_blob_store_has_no_more_is_made_again(
+    builder: Builder, directory: Path
+) -> None:
+    first = await builder.build("good==1.0")
+    assert first.artifact
+    blobs = FolderBlobs(directory / "blobs")
+    await blobs.set_aside([first.artifact.dependencies])
+    await blobs.remove([first.artifact.dependencies])
+
+    second = await builder.build("good==1.0")
+
+    assert second.artifact == first.artifact
+    assert await blobs.has([first.artifact.dependencies])
 
 
 async def test_another_machine_uses_the_layer_from_the_blob_store(

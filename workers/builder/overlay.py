@@ -33,9 +33,14 @@ class Overlay(Struct, frozen=True, kw_only=True):
 
 
 async def find_overlay(tools: BuildTools, lock: Lock) -> str:
-    """Return the digest of the lock's layer, ready on this machine; empty if it is to be made."""
+    """Return the digest of the lock's layer, ready on this machine; empty if it is to be made.
+
+    A layer that the blob store has no more is to be made: other machines could not fetch it.
+    """
     digest = await recall(tools.layers.directory, KIND, overlay_key(tools, lock))
     if digest is None or not _DIGEST.fullmatch(digest):
+        return ""
+    if not await tools.blobs.has([digest.decode()]):
         return ""
     try:
         await tools.layers.dependencies(digest.decode())
