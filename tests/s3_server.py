@@ -1,24 +1,46 @@
-"""A real server that speaks S3, of the tests' own: rclone's, which keeps each object as a file."""
+"""A real server that speaks S3, of the tests' own: moto's, in a process of its own, in memory."""
 
+import json
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
+import boto3  # pyright: ignore[reportMissingTypeStubs]
+import httpx
 import pytest
 
 from adapters.settings import Settings
-from tests.conftest import REQUIRED
 from tests.e2e.servers import free_port
 from tests.redis_server import wait_until
 
 ACCESS_KEY = "tests-access-key"
 SECRET_KEY = "tests-secret-key-that-is-in-no-log"
 START_SECONDS = 20.0
+PREFIX = "some/where"
+
+
+class Bucket:
+    """What is in a bucket, seen and changed behind the store's back. Any: boto3 has no types."""
+
+    def __init__(self, client: Any, name: str) -> None:
+        self._client = client
+        self.name = name
+        client.create_bucket(Bucket=name)
+
+    def names(self) -> set[str]:
+        """Return the keys of all objects."""
+        found = self._client.list_objects_v2(Bucket=self.name).get("Contents", [])
+        return {each["Key"] for each in found}
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace an object."""
+        self._client.put_object(Bucket=self.name, Key=name, Body=data)
 
 
 class S3Server:
@@ -29,54 +51,68 @@ class S3Server:
         self.url = f"http://127.0.0.1:{self.port}"
         self.credentials = directory / "credentials"
         self.credentials.write_text(f"{ACCESS_KEY}\n{SECRET_KEY}\n")
-        self._root = directory / "buckets"
-        self._root.mkdir()
         self._numbers = count(1)
         self._log = directory / "log"
-        rclone = Path(sys.executable).with_name("rclone")
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
-                [
-                    *(rclone, "serve", "s3", "--config", "/dev/null"),
-                    *("--auth-key", f"{ACCESS_KEY},{SECRET_KEY}", "--dir-cache-time", "0s"),
-                    "--no-modtime",  # to set the times of files it waits, for seconds now and then
-                    *("--addr", f"127.0.0.1:{self.port}", str(self._root)),
-                ],
+                [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],
                 stdout=log,
                 stderr=log,
             )
-        said = "Starting s3 server"
+        said = "Running on"
         wait_until(lambda: said in self._log.read_text(), START_SECONDS, "the S3 server")
+        self._client = self._connect("s3")
 
-    def new_bucket(self) -> Path:
-        """Make a bucket; returns the folder of that name in which its objects are."""
-        bucket = self._root / f"bucket-{next(self._numbers)}"
-        bucket.mkdir()
-        return bucket
+    def new_bucket(self) -> Bucket:
+        """Make an empty bucket."""
+        return Bucket(self._client, f"bucket-{next(self._numbers)}")
 
     def settings(self, bucket: str) -> Settings:
         """Return what an operator sets for a bucket."""
         return Settings(
-            blobs=f"s3://{bucket}/some/where",
+            blobs=f"s3://{bucket}/{PREFIX}",
             s3_endpoint=self.url,
             s3_credentials_file=self.credentials,
         )
 
+    @contextmanager
+    def refusing_strangers(self) -> Generator[tuple[str, str]]:
+        """Check signatures meanwhile, which it does not otherwise; yields a key and its secret."""
+        iam = self._connect("iam")
+        iam.create_user(UserName="tests")
+        everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [everything]})
+        iam.put_user_policy(UserName="tests", PolicyName="tests", PolicyDocument=policy)
+        key = iam.create_access_key(UserName="tests")["AccessKey"]
+        self._check_from("0")
+        try:
+            yield key["AccessKeyId"], key["SecretAccessKey"]
+        finally:
+            self._check_from("inf")
+
+    def _check_from(self, request: str) -> None:
+        """Check signatures from this request on, counted from now."""
+        httpx.post(f"{self.url}/moto-api/reset-auth", content=request).raise_for_status()
+
+    def _connect(self, service: str) -> Any:
+        library: Any = boto3
+        return library.client(
+            service,
+            endpoint_url=self.url,
+            region_name="us-east-1",
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
+        )
+
     def stop(self) -> None:
         """End it."""
-        self._process.send_signal(signal.SIGTERM)
+        self._process.terminate()
         self._process.wait(START_SECONDS)
 
 
 @pytest.fixture(scope="module")
 def s3_server() -> Iterator[S3Server]:
-    """A server for all tests of a module, where ARGOSY_REQUIRE names `s3`.
-
-    On a busy machine rclone's server now and then keeps a request for many seconds, so what waits
-    for it is no part of the checks that every commit has to pass.
-    """
-    if "s3" not in REQUIRED:
-        pytest.skip("asked for by ARGOSY_REQUIRE=s3 alone: the server stalls on busy machines")
+    """A server for all tests of a module."""
     directory = Path(tempfile.mkdtemp(prefix="argosy-s3-"))
     server = S3Server(directory)
     yield server

@@ -11,7 +11,7 @@ from adapters.s3_blobs import PART_BYTES
 from adapters.settings import Settings
 from adapters.wiring import open_blobs
 from domain.errors import Invalid, Unavailable
-from tests.s3_server import ACCESS_KEY, SECRET_KEY, S3Server, s3_server
+from tests.s3_server import SECRET_KEY, S3Server, s3_server
 
 __all__ = ["s3_server"]
 
@@ -41,16 +41,20 @@ async def test_it_can_be_tried_out_and_leaves_nothing(
 
     await open_blobs(replace(settings, blobs=f"s3://{bucket.name}")).check()
 
-    assert not [path for path in bucket.rglob("*") if path.is_file()]
+    assert bucket.names() == set()
 
 
-async def test_a_wrong_secret_is_said_and_not_shown(settings: Settings, tmp_path: Path) -> None:
-    wrong = tmp_path / "credentials"
-    wrong.write_text(f"{ACCESS_KEY}\nanother-secret\n")
-    store = open_blobs(replace(settings, s3_credentials_file=wrong))
+async def test_a_wrong_secret_is_said_and_not_shown(
+    settings: Settings, s3_server: S3Server, tmp_path: Path
+) -> None:
+    with s3_server.refusing_strangers() as (key, secret):
+        right, wrong = tmp_path / "right", tmp_path / "wrong"
+        right.write_text(f"{key}\n{secret}\n")
+        wrong.write_text(f"{key}\nanother-secret\n")
+        await open_blobs(replace(settings, s3_credentials_file=right)).check()
 
-    with pytest.raises(Unavailable) as refusal:
-        await store.put(b"x")
+        with pytest.raises(Unavailable) as refusal:
+            await open_blobs(replace(settings, s3_credentials_file=wrong)).put(b"x")
 
     assert "403 Forbidden" in refusal.value.detail
     assert "another-secret" not in refusal.value.detail

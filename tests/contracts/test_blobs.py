@@ -15,7 +15,7 @@ from adapters.scratch import remove_tree, scratch_directory, scratch_file, sweep
 from adapters.wiring import open_blobs
 from domain.errors import NotFound
 from domain.ports import Blobs
-from tests.s3_server import S3Server, s3_server
+from tests.s3_server import Bucket, S3Server, s3_server
 from tests.small_disks import on_a_small_disk
 
 __all__ = ["s3_server"]
@@ -27,8 +27,18 @@ def digest_of(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-def files_below(directory: Path) -> set[Path]:
-    return {path.relative_to(directory) for path in directory.rglob("*") if path.is_file()}
+class Folder:
+    """What is in a folder, seen and changed behind the store's back, as a `Bucket` is."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def names(self) -> set[str]:
+        files = (path for path in self.path.rglob("*") if path.is_file())
+        return {str(path.relative_to(self.path)) for path in files}
+
+    def write(self, name: str, data: bytes) -> None:
+        (self.path / name).write_bytes(data)
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -37,20 +47,20 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def folder(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """Where blobs are files; also of the server, which keeps each as one."""
+def place(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Folder | Bucket:
+    """Where blobs are files or objects."""
     if kind == "folder":
-        return tmp_path / "blobs"
+        return Folder(tmp_path / "blobs")
     server: S3Server = request.getfixturevalue("s3_server")
     return server.new_bucket()
 
 
 @pytest.fixture
-def store(kind: str, folder: Path, request: pytest.FixtureRequest) -> BlobStore:
-    if kind == "folder":
-        return FolderBlobs(folder)
+def store(place: Folder | Bucket, request: pytest.FixtureRequest) -> BlobStore:
+    if isinstance(place, Folder):
+        return FolderBlobs(place.path)
     server: S3Server = request.getfixturevalue("s3_server")
-    return open_blobs(server.settings(folder.name))
+    return open_blobs(server.settings(place.name))
 
 
 async def test_what_was_put_is_returned(store: Blobs) -> None:
@@ -74,12 +84,12 @@ async def test_several_are_put_and_returned_in_order(store: Blobs) -> None:
     assert await store.get_all(digests) == items
 
 
-async def test_putting_twice_keeps_one(store: Blobs, folder: Path) -> None:
+async def test_putting_twice_keeps_one(store: Blobs, place: Folder | Bucket) -> None:
     first = await store.put(b"same")
-    before = files_below(folder)
+    before = place.names()
 
     assert await store.put(b"same") == first
-    assert files_below(folder) == before
+    assert place.names() == before
 
 
 async def test_has_tells_the_stored_from_the_others(store: Blobs) -> None:
@@ -120,10 +130,12 @@ async def test_a_file_is_never_put_through_a_link(store: Blobs, tmp_path: Path) 
         await store.put_file(tmp_path / "link")
 
 
-async def test_damage_is_noticed_and_mended_by_storing_again(store: Blobs, folder: Path) -> None:
+async def test_damage_is_noticed_and_mended_by_storing_again(
+    store: Blobs, place: Folder | Bucket
+) -> None:
     digest = await store.put(b"precious")
-    (path,) = files_below(folder)
-    (folder / path).write_bytes(b"precioux")
+    (name,) = place.names()
+    place.write(name, b"precioux")
 
     with pytest.raises(BlobDamaged):
         await store.get(digest)
@@ -132,17 +144,17 @@ async def test_damage_is_noticed_and_mended_by_storing_again(store: Blobs, folde
     assert await store.get(digest) == b"precious"
 
 
-async def test_damage_is_noticed_while_streaming(store: Blobs, folder: Path) -> None:
+async def test_damage_is_noticed_while_streaming(store: Blobs, place: Folder | Bucket) -> None:
     digest = await store.put(b"precious")
-    (path,) = files_below(folder)
-    (folder / path).write_bytes(b"precioux")
+    (name,) = place.names()
+    place.write(name, b"precioux")
 
     with pytest.raises(BlobDamaged):
         _ = [piece async for piece in store.stream(digest)]
 
 
 async def test_many_writers_of_one_blob_do_not_disturb_each_other(
-    store: Blobs, folder: Path
+    store: Blobs, place: Folder | Bucket
 ) -> None:
     data = os.urandom(200_000)
 
@@ -150,7 +162,7 @@ async def test_many_writers_of_one_blob_do_not_disturb_each_other(
 
     assert set(digests) == {digest_of(data)}
     assert await store.get(digests[0]) == data
-    assert len(files_below(folder)) == 1
+    assert len(place.names()) == 1
 
 
 def test_several_processes_write_the_same_blobs(tmp_path: Path) -> None:
@@ -171,7 +183,7 @@ def test_several_processes_write_the_same_blobs(tmp_path: Path) -> None:
 
     assert all(writer.returncode == 0 for writer in writers)
     assert len(answers) == 1
-    assert len(files_below(folder)) == 50
+    assert len(Folder(folder).names()) == 50
 
 
 def test_a_full_disk_is_unavailable_and_leaves_nothing_partial() -> None:
