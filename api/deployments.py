@@ -91,7 +91,7 @@ class Deployments(Controller):
         place = await call.open_workspace(workspace)
         name = check_name(data.name, field="name")
         settings = settings_of(data)
-        definition = await definition_of(data, call)
+        definition = await definition_of(data, call, place.id)
 
         async def wanted(_: Unit) -> Deploy:
             return Deploy(

@@ -1,14 +1,19 @@
 """What a native deploy sends, and what it means: a source, an image, or neither and a model."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from api.calls import Call
+from api.folding import fold
 from api.sources import Source, check_environment, check_text, stored
+from domain import agents
+from domain.agents import AGENT
 from domain.catalog import ModelVendor
+from domain.deploying import AGENT_NAMES
 from domain.deployments import ModelConfig, Settings
-from domain.errors import Invalid
+from domain.errors import Invalid, NotFound
 from domain.execution import ConfigurationDefinition, Definition, ImageDefinition
 from domain.limits import Limits
 from domain.sources import check_name
@@ -18,10 +23,19 @@ MAX_NAMES = 200  # tools, policies or models of one deploy
 type Names = Annotated[list[Annotated[str, Meta(max_length=200)]], Meta(max_length=MAX_NAMES)]
 
 
-class NewSource(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """files: text by relative path. The rest is found in them where it is not named."""
+class KeptFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file that a version of the same agent has already, by what it holds."""
 
-    files: Annotated[dict[str, str], Meta(examples=[{"agent.py": "print('hello')\n"}])]
+    digest: Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+
+class NewSource(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """files: text by relative path, or the digest of a text that a version of the agent has.
+
+    The rest is found in them where it is not named.
+    """
+
+    files: Annotated[dict[str, str | KeptFile], Meta(examples=[{"agent.py": "print('hello')\n"}])]
     entry_point: Annotated[str, Meta(max_length=512)] = ""
     requirements: str | None = None
     framework: Annotated[str, Meta(max_length=100)] = ""
@@ -62,12 +76,12 @@ class NewDeployment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_attempts: Annotated[int, Meta(ge=1, le=100)] = 1
 
 
-async def definition_of(data: NewDeployment, call: Call) -> Definition:
+async def definition_of(data: NewDeployment, call: Call, workspace_id: str) -> Definition:
     """Return what is to be run, its files stored. Raises Invalid naming the field."""
     match data.source, data.image:
         case NewSource() as source, None:
             sent = Source(
-                files=source.files,
+                files=await _texts(source.files, call, workspace_id, data.name),
                 entry_point=source.entry_point,
                 requirements=source.requirements,
                 framework=source.framework,
@@ -87,6 +101,51 @@ async def definition_of(data: NewDeployment, call: Call) -> Definition:
             )
         case _:
             raise Invalid("Send `source` or `image`, not both.", field="image")
+
+
+async def _texts(
+    files: Mapping[str, str | KeptFile], call: Call, workspace_id: str, name: str
+) -> dict[str, str]:
+    """Return the files with the texts of those that were not sent.
+
+    Only what the same agent has: else a digest would be a way to read others' files, or to learn
+    whether anybody has one.
+    """
+    kept = {path: file.digest for path, file in files.items() if isinstance(file, KeptFile)}
+    texts = {path: file for path, file in files.items() if isinstance(file, str)}
+    if not kept:
+        return texts
+    known = await _digests(call, workspace_id, name)
+    for path, digest in kept.items():
+        if digest not in known:
+            raise _not_kept(path, name)
+    for path, digest in kept.items():
+        try:
+            texts[path] = (await call.services.blobs.get(digest)).decode()
+        except NotFound:
+            raise _not_kept(path, name) from None
+    return {path: texts[path] for path in files}
+
+
+async def _digests(call: Call, workspace_id: str, name: str) -> set[str]:
+    """Return the digests of all files of an agent's versions."""
+    id = await call.store.resolve(workspace_id, AGENT_NAMES, name)
+    match (await fold(call.store, AGENT, id or "")).state:
+        case agents.Active(versions=versions):
+            definitions = [version.definition for version in versions.values()]
+            return {
+                digest
+                for each in definitions
+                if not isinstance(each, ImageDefinition)
+                for digest in each.files.values()
+            }
+        case _:
+            return set()
+
+
+def _not_kept(path: str, name: str) -> Invalid:
+    detail = f"No version of {name} has this text of {path}: send the text."
+    return Invalid(detail, field=f"source.files.{path}"[:200])
 
 
 def settings_of(data: NewDeployment) -> Settings:

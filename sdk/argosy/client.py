@@ -1,5 +1,6 @@
 """The client: `Argosy()` finds the running dev server, or takes ARGOSY_URL and ARGOSY_API_KEY."""
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -7,7 +8,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from argosy.config import DEFAULT_WORKSPACE, find_server
-from argosy.errors import UnreadableSource
+from argosy.errors import Invalid, Malformed, NotFound, UnreadableSource
 from argosy.following import Lost
 from argosy.models import (
     Deployed,
@@ -31,7 +32,9 @@ from argosy.resources.log import Log
 from argosy.resources.runs import Runs
 from argosy.resources.workspaces import Workspaces
 from argosy.sources import read_source
-from argosy.transport import Transport
+from argosy.transport import Sent, Transport
+
+ASK_BYTES = 1 << 16  # of a source: to send less is quicker than to ask what the server has
 
 
 class Argosy:
@@ -111,9 +114,12 @@ class Argosy:
         system_prompt: str | None = None,
         limits: Mapping[str, float] | None = None,
         max_attempts: int | None = None,
+        on_sent: Sent | None = None,
         **more: Any,
     ) -> Deployed:
         """Deploy a folder, a file, or files (text by path); returns before anything is built.
+
+        Of a large source only that is sent which no version of the agent has.
 
         `name` defaults to the folder's, `requirements` to its requirements.txt. Wait with
         `wait_until_ready`. `more`: llm_configs, required_tools, policies, tool_url_mappings, as
@@ -130,22 +136,52 @@ class Argosy:
         if not name:
             raise UnreadableSource(str(source)[:100], "give the deployment a name.")
         fields = {
-            "files": files,
             "requirements": requirements or None,
             "entry_point": entry_point,
             "framework": framework,
             "python": python,
         }
-        sent = {field: value for field, value in fields.items() if value is not None}
-        return self.deployments.create(
-            name,
-            source=sent if files is not None else None,
-            environment=environment,
-            system_prompt=system_prompt,
-            limits=limits,
-            max_attempts=max_attempts,
-            **more,
-        )
+        told = {field: value for field, value in fields.items() if value is not None}
+
+        def create(files: Mapping[str, Any] | None) -> Deployed:
+            return self.deployments.create(
+                name,
+                source=None if files is None else {"files": files, **told},
+                environment=environment,
+                system_prompt=system_prompt,
+                limits=limits,
+                max_attempts=max_attempts,
+                on_sent=on_sent,
+                **more,
+            )
+
+        shortened = self._shortened(name, files) if files else files
+        try:
+            return create(shortened)
+        except (Invalid, Malformed) as refusal:  # the latter of a server that knows no digests
+            if shortened == files or not refusal.field.startswith("source.files"):
+                raise
+            return create(files)  # it has lost a text meanwhile
+
+    def _shortened(self, name: str, files: Mapping[str, str]) -> Mapping[str, Any]:
+        """Return the files with only a digest for texts that a version of the agent has."""
+        encoded = {path: text.encode() for path, text in files.items()}
+        if sum(map(len, encoded.values())) < ASK_BYTES:
+            return files
+        try:
+            versions = self.agents.get(name).versions
+        except NotFound:
+            return files
+        known = {
+            digest for each in versions for digest in each.definition.get("files", {}).values()
+        }
+        digests = {
+            path: f"sha256:{hashlib.sha256(data).hexdigest()}" for path, data in encoded.items()
+        }
+        return {
+            path: {"digest": digests[path]} if digests[path] in known else text
+            for path, text in files.items()
+        }
 
     def wait_until_ready(self, deployed: Deployed, *, timeout: float = 600.0) -> Deployment:
         """Return the deployment when the revision is ready or has failed (its status says which).

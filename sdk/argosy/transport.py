@@ -6,7 +6,7 @@ import random
 import sys
 import time
 import uuid
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -23,9 +23,12 @@ MOST_TRIES = 6
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 5.0
 RETRIED = frozenset({429, 502, 503, 504})
+CHUNK_BYTES = 1 << 16
 KEY_IN_USE = "idempotency-key-in-use"  # by our own try before, at a server that hung up
 
 T = TypeVar("T")
+Sent = Callable[[int, int], None]
+"""Told how many bytes of a body were sent, and of how many; again from 0 when it is retried."""
 Query = Mapping[str, str | int | list[str] | None]
 
 
@@ -67,10 +70,13 @@ class Transport:
         """Return the bytes at `path`. Raises as `get`."""
         return self._send("GET", path).content
 
-    def post(self, path: str, kind: type[T], body: Mapping[str, Any]) -> T:
+    def post(
+        self, path: str, kind: type[T], body: Mapping[str, Any], *, on_sent: Sent | None = None
+    ) -> T:
         """Send a command once, however often it takes. Raises as `get`."""
-        sent = {name: value for name, value in body.items() if value is not None}
-        return _decoded(self._send("POST", path, body=msgspec.json.encode(sent)), kind)
+        given = {name: value for name, value in body.items() if value is not None}
+        encoded = msgspec.json.encode(given)
+        return _decoded(self._send("POST", path, body=encoded, on_sent=on_sent), kind)
 
     def put(self, path: str, kind: type[T], body: Mapping[str, Any]) -> T:
         """Declare what is at `path`, whole. Raises as `get`."""
@@ -103,10 +109,11 @@ class Transport:
         *,
         query: Query | None = None,
         body: bytes | None = None,
+        on_sent: Sent | None = None,
     ) -> httpx.Response:
         headers: dict[str, str] = {}
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
         if method == "POST":
             headers["Idempotency-Key"] = str(uuid.uuid4())
         deadline = time.monotonic() + self._retry_seconds
@@ -114,9 +121,10 @@ class Transport:
         for attempt in range(MOST_TRIES):
             wait = delay(attempt)
             last = attempt + 1 == MOST_TRIES
+            content = body if body is None or on_sent is None else _told(body, on_sent)
             try:
                 answer = self._http.request(
-                    method, path, params=given, content=body, headers=headers
+                    method, path, params=given, content=content, headers=headers
                 )
             except httpx.TransportError as error:
                 if last or time.monotonic() + wait > deadline:
@@ -132,6 +140,14 @@ class Transport:
                 raise problem
             time.sleep(wait)
         raise AssertionError("the last try returns or raises")
+
+
+def _told(body: bytes, on_sent: Sent) -> Iterator[bytes]:
+    """Yield a body in pieces, and say so of each when the next is asked for."""
+    for start in range(0, len(body), CHUNK_BYTES):
+        on_sent(start, len(body))
+        yield body[start : start + CHUNK_BYTES]
+    on_sent(len(body), len(body))
 
 
 def delay(attempt: int) -> float:

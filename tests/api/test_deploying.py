@@ -1,6 +1,7 @@
 """Deploying natively: what is made, what is kept, and what a repeated request does."""
 
 import asyncio
+import hashlib
 from typing import Any
 
 import pytest
@@ -90,6 +91,38 @@ async def test_another_source_is_another_version(api: Api) -> None:
     [row] = (await api.ask("GET", PATH)).json()["items"]
     assert (row["id"], row["status"], row["serving"]) == (shown["id"], "ready", 2)
     assert [each["revision"] for each in row["revisions"]] == [2]
+
+
+async def test_a_text_that_the_agent_has_need_not_be_sent_again(api: Api) -> None:
+    data = "".join(f"line {number}\n" for number in range(1000))
+    digest = f"sha256:{hashlib.sha256(data.encode()).hexdigest()}"
+    first = {"files": {**SOURCE["files"], "data.txt": data}}
+    again = {"files": {"agent.py": "print(1)\n", "moved.txt": {"digest": digest}}}
+    await api.ask("POST", PATH, json={"name": "echo", "source": first})
+
+    made = await api.ask("POST", PATH, json={"name": "echo", "source": again})
+
+    assert made.status_code == 201, made.text
+    agent = (await api.ask("GET", f"/v1/agents/{made.json()['agent_id']}")).json()
+    assert agent["versions"][1]["definition"]["files"]["moved.txt"] == digest
+
+
+@pytest.mark.parametrize("name", ["other", "echo"])
+async def test_only_what_the_same_agent_has_can_be_named(api: Api, name: str) -> None:
+    """Nobody learns by a digest what others have, let alone gets it."""
+    secret = "SECRET = 1\n"
+    digest = f"sha256:{hashlib.sha256(secret.encode()).hexdigest()}"
+    theirs = {"files": {**SOURCE["files"], "secret.py": secret}}
+    await api.ask("POST", PATH, json={"name": "theirs", "source": theirs})
+    await api.ask("POST", PATH, json={"name": "echo", "source": SOURCE})
+    before = await api.services.store.head()
+
+    stolen = {"files": {**SOURCE["files"], "stolen.py": {"digest": digest}}}
+    answer = await api.ask("POST", PATH, json={"name": name, "source": stolen})
+
+    assert answer.status_code == 422
+    assert answer.json()["field"] == "source.files.stolen.py"
+    assert await api.services.store.head() == before
 
 
 async def test_settings_alone_are_a_revision(api: Api) -> None:

@@ -1,6 +1,10 @@
 """`argosy deploy` and `argosy invoke`: what they send, show, and say with their exit codes."""
 
+import hashlib
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,6 +68,95 @@ def test_deploying_sends_the_folder(server: RecordedServer, argosy: Cli, tmp_pat
         "environment": {"A": "b=c"},
         "limits": {"memory_mb": 256, "cpu": 0.5},
     }
+
+
+def large_folder(folder: Path) -> tuple[Path, str]:
+    """Return a folder with much in it, and the digest of that."""
+    data = "x" * 100_000
+    (agent_folder(folder) / "data.txt").write_text(data)
+    return folder, f"sha256:{hashlib.sha256(data.encode()).hexdigest()}"
+
+
+def agent_with(digest: str) -> Answer:
+    """The agent, which has a text already."""
+    version = {"version": 1, "status": "ready", "definition": {"files": {"old.txt": digest}}}
+    agent = {"id": "a", "name": "echo", "workspace_id": "w", "status": "active"}
+    return Answer(body=agent | {"versions": [version]})
+
+
+def test_what_the_agent_has_is_not_sent_again(
+    server: RecordedServer, argosy: Cli, tmp_path: Path
+) -> None:
+    folder, digest = large_folder(tmp_path / "echo")
+    server.answer("GET", f"{W}/agents/echo", agent_with(digest))
+    server.answer("POST", f"{W}/deployments", Answer(status=201, body=answers.deployed()))
+    server.answer("GET", f"{W}/deployments/d", Answer(body=answers.deployment()))
+
+    done = argosy("deploy", str(folder))
+
+    assert done.code == 0, done.err
+    [sent] = server.requests("POST", f"{W}/deployments")
+    assert sent.body["source"]["files"] == {
+        "agent.py": "print('hello')",
+        "data.txt": {"digest": digest},
+    }
+
+
+def test_what_the_agent_has_lost_meanwhile_is_sent(
+    server: RecordedServer, argosy: Cli, tmp_path: Path
+) -> None:
+    folder, digest = large_folder(tmp_path / "echo")
+    refused = problem(422, "invalid", "No version of echo has it.", field="source.files.data.txt")
+    made = Answer(status=201, body=answers.deployed())
+    server.answer("GET", f"{W}/agents/echo", agent_with(digest))
+    server.answer("POST", f"{W}/deployments", refused, made)
+    server.answer("GET", f"{W}/deployments/d", Answer(body=answers.deployment()))
+
+    done = argosy("deploy", str(folder))
+
+    assert done.code == 0, done.err
+    _, again = server.requests("POST", f"{W}/deployments")
+    assert again.body["source"]["files"]["data.txt"] == "x" * 100_000
+
+
+def test_a_watched_folder_is_deployed_when_it_changes(
+    server: RecordedServer, argosy: Cli, tmp_path: Path
+) -> None:
+    """A change that does not build, or cannot be sent, is waited out."""
+    folder = agent_folder(tmp_path / "echo")
+    made = Answer(status=201, body=answers.deployed())
+    refused = problem(422, "invalid", "agent.py, line 1: invalid syntax.")
+    server.answer("POST", f"{W}/deployments", made, refused, made)
+    server.answer("GET", f"{W}/deployments/d", Answer(body=answers.deployment()))
+    del argosy  # another process is the command line, with the same settings
+    command = [Path(sys.executable).with_name("argosy"), "deploy", str(folder), "--watch"]
+
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        said = iter(process.stderr.readline, "")
+        assert any("Watching" in line for line in said)
+        (folder / "agent.py").write_text("print(")
+        assert any("error: agent.py, line 1" in line for line in said)
+        (folder / "notes.log").write_bytes(b"\xff")
+        assert any("error: notes.log: not a text file" in line for line in said)
+        (folder / ".gitignore").write_text("*.log\n")
+        (folder / "agent.py").write_text("print('again')")
+        assert any("Try it" in line for line in said)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+
+    *_, last = server.requests("POST", f"{W}/deployments")
+    assert last.body["source"]["files"] == {"agent.py": "print('again')"}
+
+
+@pytest.mark.parametrize("others", [["--json"], ["--no-wait"]])
+def test_watching_shows_what_becomes_of_it(argosy: Cli, tmp_path: Path, others: list[str]) -> None:
+    done = argosy("deploy", str(agent_folder(tmp_path / "echo")), "--watch", *others)
+
+    assert done.code == 2
+    assert "--watch takes a FOLDER" in done.err
 
 
 def test_a_model_and_tools_need_no_folder(server: RecordedServer, argosy: Cli) -> None:

@@ -1,13 +1,14 @@
 """`argosy deploy`: a folder of source, or a model and tools, become an endpoint."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
 from argosy.cli.options import json_option, workspace_option
-from argosy.cli.output import clean, paint, print_json, size, step
+from argosy.cli.output import clean, paint, print_json, sending, size, step
 
 LIMITS = ("memory_mb", "cpu", "pids", "disk_mb", "seconds", "output_kb")
 
@@ -33,6 +34,7 @@ LIMITS = ("memory_mb", "cpu", "pids", "disk_mb", "seconds", "output_kb")
     help="How often a run may be started in all when its worker is lost.",
 )
 @click.option("--no-wait", is_flag=True, help="Do not wait until it is ready.")
+@click.option("--watch", is_flag=True, help="Deploy FOLDER again whenever it changes.")
 @workspace_option
 @json_option
 def command(
@@ -45,6 +47,7 @@ def command(
     tools: tuple[str, ...],
     policies: tuple[str, ...],
     no_wait: bool,
+    watch: bool,
     workspace: str,
     as_json: bool,
     **more: Any,
@@ -54,10 +57,13 @@ def command(
     Without FOLDER it is an agent without code: --model answers, with --system-prompt and --tool.
 
     Text files are sent, requirements.txt is installed. Hidden files, caches, virtual environments
-    and what .argosyignore names stay here. The exit code is 1 if the build fails.
+    and what .gitignore and .argosyignore name stay here; of a large folder only what has changed is
+    sent. The exit code is 1 if the build fails.
     """
     variables = dict(_pairs("--env", environment))
     numbers = {each: _number(each, text) for each, text in _pairs("--limit", limits)}
+    if watch and (folder is None or no_wait or as_json):
+        raise click.UsageError("--watch takes a FOLDER, and neither --no-wait nor --json.")
 
     from argosy.cli.connecting import connect
 
@@ -65,23 +71,21 @@ def command(
     name = name or (source.name if source else "")
     if not source:
         _check_without_source(name, model, more)
+    settings = {
+        "name": name,
+        "environment": variables or None,
+        "limits": numbers or None,
+        "llm_configs": [{"model": model}] if model else None,
+        "required_tools": tools or None,
+        "policies": policies or None,
+        **more,
+    }
     with connect(workspace) as client:
-        step(f"Sending {_described(source)} as {name} to {client.url}")
-        deployed = client.deploy(
-            source.files if source else None,
-            name=name,
-            requirements=source.requirements if source else None,
-            environment=variables or None,
-            limits=numbers or None,
-            llm_configs=[{"model": model}] if model else None,
-            required_tools=tools or None,
-            policies=policies or None,
-            **more,
-        )
-        step(f"Version {deployed.version}, {deployed.execution_mode}: {deployed.decision_reason}")
-        ready = True
-        if not no_wait:
-            ready = _wait(client, deployed)
+        deployed, ready = _deploy(client, source, settings, wait=not no_wait, quiet=as_json)
+        if watch and folder is not None:
+            with suppress(KeyboardInterrupt):
+                _watch(client, folder, source, settings)
+            return 0
         deployment = client.deployments.get(deployed.deployment.id)
     if as_json:
         import msgspec
@@ -91,6 +95,41 @@ def command(
     if ready:
         _invite(name, deployed.endpoint, no_wait and deployed.build_required)
     return int(not ready)
+
+
+def _deploy(
+    client: Any, source: Any, settings: dict[str, Any], *, wait: bool, quiet: bool = False
+) -> tuple[Any, bool]:
+    """Send it, and wait unless told otherwise; returns what it led to, and if it did not fail."""
+    step(f"Sending {_described(source)} as {settings['name']} to {client.url}")
+    with sending(quiet=quiet) as on_sent:
+        deployed = client.deploy(
+            source.files if source else None,
+            requirements=source.requirements if source else None,
+            on_sent=on_sent,
+            **settings,
+        )
+    step(f"Version {deployed.version}, {deployed.execution_mode}: {deployed.decision_reason}")
+    return deployed, _wait(client, deployed) if wait else True
+
+
+def _watch(client: Any, folder: Path, source: Any, settings: dict[str, Any]) -> None:
+    """Deploy again whenever the source is another, until Ctrl-C. What fails waits for a change."""
+    from argosy.cli.exits import complain
+    from argosy.cli.watching import changes
+    from argosy.errors import ArgosyError
+
+    step("Watching; Ctrl-C ends it.")
+    for _ in changes(folder):
+        try:
+            found = _read(folder, settings["name"])
+            if found != source:
+                source = found
+                deployed, ready = _deploy(client, source, settings, wait=True)
+                if ready:
+                    _invite(settings["name"], deployed.endpoint, building=False)
+        except ArgosyError as error:
+            complain(error)
 
 
 def _read(folder: Path, name: str) -> Any:

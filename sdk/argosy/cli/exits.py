@@ -53,9 +53,14 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except errors.ArgosyError as error:
-        _say(explain(error))
+        complain(error)
         return code_of(error)
     return result if isinstance(result, int) else COMPLETED
+
+
+def complain(error: errors.ArgosyError) -> None:
+    """Say on stderr, in one line, what went wrong."""
+    _say(explain(error))
 
 
 def code_of(error: errors.ArgosyError) -> int:

@@ -5,7 +5,8 @@ import re
 import shutil
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -15,6 +16,8 @@ import click
 _BEYOND_ASCII = "\x7f-\x9f\u2028-\u202e\u2066-\u2069"
 _CONTROL = re.compile(f"[\x00-\x08\x0b-\x1f{_BEYOND_ASCII}]")
 _BARE_IN_JSON = re.compile(f"[{_BEYOND_ASCII}]")
+
+SHOWN_BYTES = 1 << 18  # less is sent before anybody has looked
 
 COLOURS = {
     "completed": "green",
@@ -86,6 +89,25 @@ def print_text(text: str) -> None:
 def step(line: str) -> None:
     """Say on stderr how long work gets on."""
     print(paint(clean(line), "dim", sys.stderr), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def sending(*, quiet: bool) -> Generator[Callable[[int, int], None] | None]:
+    """Yield what shows, on a terminal, how much of something large was sent: bytes, and of all."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    with ExitStack() as stack:
+        bars: list[Any] = []
+
+        def show(sent: int, total: int) -> None:
+            if total >= SHOWN_BYTES and not bars:
+                bar = click.progressbar(length=total, label="Sending", file=sys.stderr)
+                bars.append(stack.enter_context(bar))
+            for bar in bars:
+                bar.update(sent - bar.pos)
+
+        yield show
 
 
 def clean(text: str) -> str:

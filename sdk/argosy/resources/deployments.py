@@ -7,7 +7,7 @@ from urllib.parse import quote
 from argosy.models import Deployed, Deployment, Page
 from argosy.resources.names import is_id
 from argosy.resources.paging import every, poll
-from argosy.transport import Transport
+from argosy.transport import Sent, Transport
 
 PENDING = frozenset({"pending", "building"})
 
@@ -33,17 +33,20 @@ class Deployments:
         required_tools: Sequence[str] | None = None,
         policies: Sequence[str] | None = None,
         tool_url_mappings: Mapping[str, str] | None = None,
+        on_sent: Sent | None = None,
     ) -> Deployed:
         """Deploy under `name`, new or in place; returns before anything is built.
 
         Without `source` and `image` it is an agent without code: `system_prompt`, `llm_configs`
         and `required_tools` are all there is to it.
 
-        source: `files` (text by path), `entry_point`, `requirements`, `framework`, `python`.
+        source: `files` (text by path, or `{"digest": …}` of a text that a version of the agent
+        has), `entry_point`, `requirements`, `framework`, `python`.
         llm_configs: `model`, and perhaps `provider`, `model_provider`, `role`,
         `monthly_budget_usd`; the first for `chat` answers.
         required_tools, policies: names of tools that it may call, and of what allows it.
         limits: `memory_mb`, `cpu`, `pids`, `disk_mb`, `seconds`, `output_kb`.
+        on_sent: told how many bytes were sent, and of how many.
         """
         body = {
             "name": name,
@@ -58,7 +61,7 @@ class Deployments:
             "policies": policies,
             "tool_url_mappings": tool_url_mappings,
         }
-        return self._transport.post(self._path(), Deployed, body)
+        return self._transport.post(self._path(), Deployed, body, on_sent=on_sent)
 
     def list(self, *, limit: int = 50, cursor: str = "") -> Page[Deployment]:
         """Return one page, newest first."""
