@@ -26,13 +26,17 @@ from projections.deployments import DeploymentRow, list_deployments
 
 
 class Revision(Struct, frozen=True, kw_only=True):
-    """One change of a deployment. status: `pending`, `ready` or `failed` (`detail` says why)."""
+    """One change of a deployment. status: `pending`, `ready` or `failed` (`detail` says why).
+
+    rolled_back_to: the revision whose version and settings it repeats; null for a deploy.
+    """
 
     revision: int
     agent_version: int
     status: str
     build_id: str | None
     detail: str
+    rolled_back_to: int | None
     settings: dict[str, Any]
 
 
@@ -229,6 +233,7 @@ def shown(found: Folded[deployments.Deployment], call: Call, workspace: str) -> 
                 status=each.status,
                 build_id=each.build_id or None,
                 detail=each.detail,
+                rolled_back_to=each.rolled_back_to or None,
                 settings=msgspec.to_builtins(each.settings),
             )
             for number, each in active.revisions.items()
@@ -252,6 +257,7 @@ def _row(row: DeploymentRow, call: Call, workspace: str) -> Deployment:
         status=latest.status,
         build_id=latest.build_id or None,
         detail=latest.detail,
+        rolled_back_to=latest.rolled_back_to,
         settings={},
     )
     return Deployment(

@@ -63,13 +63,17 @@ class DeploymentCreated(Event, tag="deployment.created"):
 
 
 class RevisionMade(Event, tag="deployment.revision_made"):
-    """Revisions count from 1. `build_id`: the build it waits for, empty if it waits for none."""
+    """Revisions count from 1. `build_id`: the build it waits for, empty if it waits for none.
+
+    rolled_back_to: the earlier revision whose version and settings these are; 0 for a deploy.
+    """
 
     deployment_id: str
     revision: int
     agent_version: int
     settings: Settings = Settings()
     build_id: str = ""
+    rolled_back_to: int = 0
 
 
 class RevisionReady(Event, tag="deployment.revision_ready"):
@@ -99,11 +103,12 @@ type DeploymentEvent = (
 
 
 class Revision(Struct, frozen=True):
-    """One revision."""
+    """One revision. `rolled_back_to`: the revision that it repeats, 0 if it repeats none."""
 
     agent_version: int
     settings: Settings
     build_id: str = ""
+    rolled_back_to: int = 0
     status: RevisionStatus = "pending"
     detail: str = ""
 
@@ -132,6 +137,12 @@ class Active(Struct, frozen=True):
         ready = (number for number, each in self.revisions.items() if each.status == "ready")
         return max(ready, default=0)
 
+    def origin(self, number: int) -> int:
+        """The revision that was deployed, of which this one is a repetition or it itself."""
+        while earlier := self.revisions[number].rolled_back_to:
+            number = earlier
+        return number
+
 
 class Archived(Struct, frozen=True):
     """Gone; `last` is what it was."""
@@ -148,7 +159,9 @@ def evolve(deployment: Deployment, event: DeploymentEvent) -> Deployment:
         case DeploymentCreated(), _:
             return Active(event.workspace_id, event.slug, event.agent_id, event.agent_name)
         case RevisionMade(revision=number), Active():
-            revision = Revision(event.agent_version, event.settings, event.build_id)
+            revision = Revision(
+                event.agent_version, event.settings, event.build_id, event.rolled_back_to
+            )
             return _with(deployment, number, revision)
         case RevisionReady(revision=number), Active():
             return _with(deployment, number, replace(deployment.revisions[number], status="ready"))
@@ -184,6 +197,17 @@ class MakeRevision(Command):
     build_id: str
 
 
+class RollBack(Command):
+    """Serve an earlier revision again: its version and settings, as a new revision.
+
+    to: the revision, which was ready; 0 for the ready one before the one that serves, not counting
+    repetitions: rolling back twice goes back two deploys.
+    """
+
+    deployment_id: str
+    to: int = 0
+
+
 class ReadyRevision(Command):
     """Say that a revision can serve."""
 
@@ -206,7 +230,7 @@ class ArchiveDeployment(Command):
 
 
 type DeploymentCommand = (
-    CreateDeployment | MakeRevision | ReadyRevision | FailRevision | ArchiveDeployment
+    CreateDeployment | MakeRevision | RollBack | ReadyRevision | FailRevision | ArchiveDeployment
 )
 
 
@@ -234,6 +258,8 @@ def decide(command: DeploymentCommand, deployment: Deployment) -> list[Deploymen
             raise NotFound(f"Deployment {last.slug} was deleted.")
         case MakeRevision(), Active(latest=latest):
             return _made(command, latest + 1)
+        case RollBack(deployment_id=id, to=to), Active():
+            return _repeated(id, deployment, to or _before(deployment))
         case ReadyRevision(deployment_id=id, revision=number), Active():
             if _judged(deployment, number, "ready"):
                 return []
@@ -258,11 +284,51 @@ def _made(command: MakeRevision, number: int) -> list[DeploymentEvent]:
     return [made, RevisionReady(deployment_id=id, revision=number)]
 
 
-def _judged(deployment: Active, number: int, status: RevisionStatus) -> bool:
-    """Whether the revision has this status already. Refuses to change what is ready or failed."""
+def _before(deployment: Active) -> int:
+    """Return the ready revision that was deployed before the one that serves."""
+    serving = deployment.serving
+    origin = deployment.origin(serving) if serving else 0
+    ready = (number for number, each in deployment.revisions.items() if each.status == "ready")
+    before = max((number for number in ready if number < origin), default=0)
+    if not before:
+        raise Conflict(f"There is no earlier revision of {deployment.slug} to go back to.")
+    return before
+
+
+def _repeated(id: str, deployment: Active, number: int) -> list[DeploymentEvent]:
+    revision = _revision(deployment, number)
+    if revision.status != "ready":
+        state = "failed" if revision.status == "failed" else "is not ready yet"
+        raise Conflict(
+            f"Revision {number} of {deployment.slug} {state}; only one that was ready can serve "
+            "again.",
+            revision=number,
+        )
+    latest = deployment.latest
+    if deployment.origin(latest) == deployment.origin(number):
+        as_latest = "" if latest == number else f", as revision {latest}"
+        raise Conflict(
+            f"Revision {number} of {deployment.slug} serves already{as_latest}.", revision=number
+        )
+    made = RevisionMade(
+        deployment_id=id,
+        revision=latest + 1,
+        agent_version=revision.agent_version,
+        settings=revision.settings,
+        rolled_back_to=number,
+    )
+    return [made, RevisionReady(deployment_id=id, revision=latest + 1)]
+
+
+def _revision(deployment: Active, number: int) -> Revision:
     if number not in deployment.revisions:
         raise NotFound(f"Deployment {deployment.slug} has no revision {number}.")
-    current = deployment.revisions[number].status
+    return deployment.revisions[number]
+
+
+def _judged(deployment: Active, number: int, status: RevisionStatus) -> bool:
+    """Whether the revision has this status already. Refuses to change what is ready or failed."""
+    current = _revision(deployment, number).status
     if current not in ("pending", status):
         raise Conflict(f"Revision {number} of {deployment.slug} is {current} for good.")
     return current == status

@@ -33,13 +33,17 @@ type DeploymentStatus = Literal["building", "ready", "failed", "archived"]
 
 
 class LatestRevision(Struct, frozen=True, kw_only=True):
-    """A deployment's newest revision, without its settings. `build_id` may be empty."""
+    """A deployment's newest revision, without its settings. `build_id` may be empty.
+
+    rolled_back_to: the revision that it repeats, None if it repeats none.
+    """
 
     revision: int
     agent_version: int
     status: RevisionStatus
     build_id: str
     detail: str
+    rolled_back_to: int | None = None
 
 
 class DeploymentRow(Struct, frozen=True, kw_only=True):
@@ -74,6 +78,7 @@ def table(name: str) -> sa.Table:
         number("serving"),
         number("revision"),
         number("agent_version"),
+        number("rolled_back_to"),
         text("revision_status"),
         text("build_id"),
         text("detail"),
@@ -102,6 +107,7 @@ def project(recorded: Recorded[Any]) -> Iterable[Statement]:
             made = {
                 "revision": number,
                 "agent_version": event.agent_version,
+                "rolled_back_to": event.rolled_back_to,
                 "revision_status": "pending",
                 "build_id": event.build_id,
                 "detail": "",
@@ -125,7 +131,7 @@ def project(recorded: Recorded[Any]) -> Iterable[Statement]:
 
 DEPLOYMENTS = Projection(
     name="deployments",
-    version=2,
+    version=3,
     handles=(DeploymentCreated, RevisionMade, RevisionReady, RevisionFailed, DeploymentArchived),
     table=table,
     project=project,
@@ -184,6 +190,7 @@ def _row(row: dict[str, Any]) -> DeploymentRow:
         status=row["revision_status"],
         build_id=row["build_id"],
         detail=row["detail"],
+        rolled_back_to=row["rolled_back_to"] or None,
     )
     return DeploymentRow(
         id=row["id"],

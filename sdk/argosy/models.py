@@ -84,13 +84,17 @@ class Agent(Struct, frozen=True, kw_only=True):
 
 
 class Revision(Struct, frozen=True, kw_only=True):
-    """One change of a deployment. `detail`: why it failed."""
+    """One change of a deployment. `detail`: why it failed.
+
+    rolled_back_to: the revision whose version and settings it repeats, None for a deploy.
+    """
 
     revision: int
     status: str
     agent_version: int | None = None
     build_id: str | None = None
     detail: str = ""
+    rolled_back_to: int | None = None
     settings: dict[str, Any] = {}
 
 
@@ -112,6 +116,15 @@ class Deployment(Struct, frozen=True, kw_only=True):
     def revision(self, number: int) -> Revision | None:
         """Return one revision, None if there is no such one."""
         return next((each for each in self.revisions if each.revision == number), None)
+
+
+class RolledBack(Struct, frozen=True, kw_only=True):
+    """What a rollback led to: a new `revision` with the version and settings of an earlier one."""
+
+    deployment: Deployment
+    revision: int
+    rolled_back_to: int
+    version: int
 
 
 class Deployed(Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from domain.deployments import (
     DeploymentArchived,
     DeploymentCommand,
     DeploymentCreated,
+    DeploymentEvent,
     FailRevision,
     MakeRevision,
     ReadyRevision,
@@ -20,6 +21,7 @@ from domain.deployments import (
     RevisionFailed,
     RevisionMade,
     RevisionReady,
+    RollBack,
     Settings,
 )
 from domain.errors import Conflict, NotFound
@@ -43,6 +45,7 @@ make = MakeRevision(deployment_id="d", agent_version=1, settings=SETTINGS, build
 make_ready = ReadyRevision(deployment_id="d", revision=1)
 fail = FailRevision(deployment_id="d", revision=1, detail="no wheel")
 archive = ArchiveDeployment(deployment_id="d")
+roll_back = RollBack(deployment_id="d")
 
 active = deployment.given(created)
 
@@ -53,7 +56,7 @@ def test_a_deployment_is_created_once() -> None:
     active.given(archived).when(create).then(Conflict)
 
 
-@pytest.mark.parametrize("command", [make, make_ready, fail, archive])
+@pytest.mark.parametrize("command", [make, roll_back, make_ready, fail, archive])
 def test_nothing_happens_to_a_deployment_that_is_not_there(command: DeploymentCommand) -> None:
     deployment.when(command).then(NotFound)
 
@@ -124,3 +127,55 @@ def test_states() -> None:
         "w", "echo", "a", "echo", {1: replace(revision, status="failed", detail="no wheel")}
     )
     assert active.given(archived).state() == Archived(Active("w", "echo", "a", "echo"))
+
+
+def ready_as(revision: int, *, of: int = 0) -> list[DeploymentEvent]:
+    """A revision that serves: a deploy of a version of its own, or a repetition of another."""
+    version = of or revision
+    made = RevisionMade(
+        deployment_id="d",
+        revision=revision,
+        agent_version=version,
+        settings=Settings(system_prompt=f"Be {version}."),
+        rolled_back_to=of,
+    )
+    return [made, RevisionReady(deployment_id="d", revision=revision)]
+
+
+def test_a_rollback_repeats_version_and_settings_and_waits_for_nothing() -> None:
+    twice = active.given(*ready_as(1), *ready_as(2))
+
+    twice.when(RollBack(deployment_id="d", to=1)).then(*ready_as(3, of=1))
+    twice.when(roll_back).then(*ready_as(3, of=1))
+
+
+def test_rolling_back_again_goes_further_back() -> None:
+    thrice = active.given(*ready_as(1), *ready_as(2), *ready_as(3))
+
+    once = thrice.given(*ready_as(4, of=2))
+    once.when(roll_back).then(*ready_as(5, of=1))
+    once.given(*ready_as(5, of=1)).when(roll_back).then(Conflict)
+
+
+def test_only_what_was_ready_and_does_not_serve_already_is_gone_back_to() -> None:
+    pending = active.given(*ready_as(1), replace(made, revision=2))
+
+    pending.when(RollBack(deployment_id="d", to=2)).then(Conflict)
+    pending.when(RollBack(deployment_id="d", to=3)).then(NotFound)
+    lost = pending.given(replace(failed, revision=2))
+    lost.when(RollBack(deployment_id="d", to=2)).then(Conflict)
+    active.given(*ready_as(1)).when(RollBack(deployment_id="d", to=1)).then(Conflict)
+    again = active.given(*ready_as(1), *ready_as(2), *ready_as(3, of=1))
+    again.when(RollBack(deployment_id="d", to=1)).then(Conflict)
+    active.given(archived).when(roll_back).then(NotFound)
+    active.when(roll_back).then(Conflict)
+
+
+def test_a_rollback_stands_although_a_build_from_before_it_ends_later() -> None:
+    pending = active.given(*ready_as(1), replace(made, revision=2))
+    pending.when(RollBack(deployment_id="d", to=1)).then(*ready_as(3, of=1))
+
+    state = pending.given(*ready_as(3, of=1), replace(ready, revision=2)).state()
+
+    assert isinstance(state, Active)
+    assert state.serving == 3

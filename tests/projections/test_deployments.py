@@ -34,6 +34,12 @@ def made(revision: int) -> RevisionMade:
     )
 
 
+def repeated(revision: int, *, of: int) -> RevisionMade:
+    return RevisionMade(
+        deployment_id="d1", revision=revision, agent_version=of + 10, rolled_back_to=of
+    )
+
+
 def ready(revision: int) -> RevisionReady:
     return RevisionReady(deployment_id="d1", revision=revision)
 
@@ -94,6 +100,21 @@ async def test_the_newest_ready_revision_serves(
 
     assert (row.status, row.serving) == (status, serving)
     assert (row.latest and row.latest.status) == latest
+
+
+async def test_a_rollback_shows_what_it_repeats(
+    store: Store, parts: Parts, reads: ReadModels
+) -> None:
+    deploys = [CREATED, made(1), ready(1), made(2), ready(2)]
+    await say(store, "deployment-d1", *deploys, repeated(3, of=1), ready(3))
+    await built(parts, [DEPLOYMENTS])
+
+    [row] = (await list_deployments(reads, "w")).items
+
+    assert row.serving == 3
+    assert row.latest == LatestRevision(
+        revision=3, agent_version=11, status="ready", build_id="", detail="", rolled_back_to=1
+    )
 
 
 async def test_deleted_deployments_are_listed_only_if_asked_for(

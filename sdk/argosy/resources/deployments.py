@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from argosy.models import Deployed, Deployment, Page
+from argosy.comparing import Difference
+from argosy.models import Deployed, Deployment, Page, RolledBack
 from argosy.resources.names import is_id
 from argosy.resources.paging import every, poll
 from argosy.transport import Sent, Transport
@@ -84,6 +85,26 @@ class Deployments:
             timeout,
             f"Revision {revision} of {deployment}",
         )
+
+    def rollback(self, deployment: str, *, to: int | None = None) -> RolledBack:
+        """Serve revision `to` again, or the one deployed before the one that serves.
+
+        It is a new revision, of the same bytes: nothing is built, and runs in flight keep theirs.
+        Raises Conflict where there is none to go back to, or it serves already.
+        """
+        return self._transport.post(f"{self._named(deployment)}/rollback", RolledBack, {"to": to})
+
+    def diff(self, deployment: str, before: int, after: int) -> Difference:
+        """Return what changed between two revisions: files, requirements, configuration."""
+        query = {"before": before, "after": after}
+        return self._transport.get(f"{self._named(deployment)}/diff", Difference, query=query)
+
+    def _named(self, deployment: str) -> str:
+        """Return the path below which a deployment's revisions are, also where an id is given."""
+        if not is_id(deployment):
+            return self._path(deployment)
+        found = self.get(deployment)
+        return f"/v1/workspaces/{found.workspace_id}/deployments/{found.slug}"
 
     def _path(self, deployment: str = "") -> str:
         if is_id(deployment):

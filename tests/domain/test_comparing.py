@@ -1,0 +1,52 @@
+"""Comparing two revisions."""
+
+from msgspec.structs import replace
+
+from domain.comparing import Compared, Comparison, FieldChange, RequirementChanges, compare
+from domain.deployments import ModelConfig, Settings
+from domain.execution import ConfigurationDefinition, ImageDefinition, SourceDefinition
+
+SOURCE = SourceDefinition(files={"agent.py": "sha256:01"}, entry_point="agent.py")
+SIDE = Compared(SOURCE, Settings())
+
+
+def test_what_is_the_same_has_no_difference() -> None:
+    nothing = Comparison(
+        files=[], requirements=RequirementChanges(removed=[], added=[]), configuration=[]
+    )
+
+    assert compare(SIDE, SIDE) == nothing
+
+
+def test_comments_and_order_are_no_change_of_requirements() -> None:
+    before = replace(SIDE, definition=replace(SOURCE, requirements="a==1\nb\n"))
+    after = replace(SIDE, definition=replace(SOURCE, requirements="# why\nb\na==2\n"))
+
+    changes = compare(before, after).requirements
+
+    assert changes == RequirementChanges(removed=["a==1"], added=["a==2"])
+
+
+def test_another_kind_of_agent_takes_the_files_away() -> None:
+    image = Compared(ImageDefinition(image="ghcr.io/acme/a:1"), Settings())
+
+    changes = compare(SIDE, image)
+
+    assert [(each.path, each.change) for each in changes.files] == [("agent.py", "removed")]
+    assert changes.configuration == [
+        FieldChange(field="entry_point", before="agent.py", after=None),
+        FieldChange(field="image", before=None, after="ghcr.io/acme/a:1"),
+        FieldChange(field="kind", before="source", after="image"),
+    ]
+
+
+def test_settings_are_compared_value_by_value() -> None:
+    bare = Compared(ConfigurationDefinition(), Settings(environment={"A": "1", "B": "1"}))
+    models = [ModelConfig(model="gpt-4o-mini")]
+    full = Compared(ConfigurationDefinition(), Settings(environment={"B": "2"}, llm_configs=models))
+
+    assert compare(bare, full).configuration == [
+        FieldChange(field="environment.A", before="1", after=None),
+        FieldChange(field="environment.B", before="1", after="2"),
+        FieldChange(field="llm_configs", before=[], after=[{"model": "gpt-4o-mini"}]),
+    ]
