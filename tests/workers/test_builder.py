@@ -214,7 +214,9 @@ async def test_a_package_that_does_not_exist_is_named(builder: Builder) -> None:
     end = await builder.build("good\nno-such-thing>=1\n")
 
     failed(end, "resolve", "line 2", "'no-such-thing'")
-    assert builder.plans == []
+    (plan,) = builder.plans
+    assert (plan.mode, plan.lock_digest) == ("FAST_OVERLAY", "")
+    assert "'no-such-thing'" in plan.evidence
     assert builder.leftovers() == []
 
 
@@ -262,7 +264,15 @@ async def test_full_builds_and_images_are_planned_and_refused(
     end = await builder.build_definition(definition)
 
     failed(end, "plan", "This server does not")
-    assert builder.plans[0].mode == mode
+    assert [plan.mode for plan in builder.plans] == [mode]
+
+
+async def test_a_build_that_cannot_be_read_is_planned_all_the_same(builder: Builder) -> None:
+    end = await builder.build("good ===== 1\n")
+
+    failed(end, "plan", "line 1")
+    assert [plan.mode for plan in builder.plans] == ["FAST_OVERLAY"]
+    assert "line 1" in builder.plans[0].evidence
 
 
 async def test_a_configuration_needs_nothing(builder: Builder) -> None:

@@ -55,7 +55,16 @@ async def run_build(
     any time, and repeated: nothing is left of it but finished layers.
     """
     build = _Build(request, attempt, tools, log, planned)
-    limit = asyncio.timeout(tools.limits.seconds)
+    try:
+        end = await _run_in_time(build, definition, tools.limits.seconds)
+        await build.plan_refused(end)
+    except _CallbackRaised as raised:
+        raised.reraise()
+    return end
+
+
+async def _run_in_time(build: "_Build", definition: Definition, seconds: int) -> BuildEnded:
+    limit = asyncio.timeout(seconds)
     try:
         async with limit:
             return await build.run(definition)
@@ -65,12 +74,10 @@ async def run_build(
         return build.failed(
             Failure(
                 step=build.step,
-                detail=f"The build took longer than the {tools.limits.seconds} s it may take.",
+                detail=f"The build took longer than the {seconds} s it may take.",
                 hint="Require fewer or smaller packages, or deploy again if the index was slow.",
             )
         )
-    except _CallbackRaised as raised:
-        raised.reraise()
     except (Unavailable, Invalid, NotFound) as error:
         return build.failed(
             Failure(
@@ -99,6 +106,7 @@ class _Build:
         self, request: BuildRequested, attempt: int, tools: BuildTools, log: Log, planned: Planned
     ) -> None:
         self.step = "plan"
+        self._is_planned = False
         self._request = request
         self._attempt = attempt
         self._tools = tools
@@ -176,6 +184,11 @@ class _Build:
         await self._say("Ready")
         return self._ended(artifact)
 
+    async def plan_refused(self, end: BuildEnded) -> None:
+        """Say of a build that failed before its plan was known why the mode stays what it was."""
+        if not self._is_planned:
+            await self._plan(self._request.mode, f"Nothing could be resolved. {end.detail}")
+
     def failed(self, failure: Failure) -> BuildEnded:
         """The end of a build that cannot succeed."""
         return BuildEnded(
@@ -204,6 +217,7 @@ class _Build:
             lock_digest=lock_digest,
             evidence=evidence,
         )
+        self._is_planned = True
         try:
             await self._planned(plan)
         except ArgosyError as error:
