@@ -5,6 +5,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from adapters.base_locks import base_names, read_lock
 from domain.execution import Base
 
 SYSTEM_PYTHON = Path("/usr/bin/python3")
@@ -16,10 +17,20 @@ _VERSION = "import sys; print(sys.version_info[0], sys.version_info[1])"
 def find_base() -> Base:
     """Return the base "python": the distribution's Python if new enough, else the running one.
 
-    The sandboxes of this machine choose alike. It has no packages of its own.
+    The sandboxes of this machine choose alike. It has no packages of its own; on top of it are
+    the bases of frameworks, as their lock files say.
     """
     major, minor = _system_version() or sys.version_info[:2]
-    return Base(name="python", python=f"{major}.{minor}")
+    python = f"{major}.{minor}"
+    frameworks = tuple(
+        Base(
+            name=name,
+            python=python,
+            packages={locked.name: locked.version for locked in read_lock(name, python)},
+        )
+        for name in base_names()
+    )
+    return Base(name="python", python=python, frameworks=frameworks)
 
 
 def python_version(base: Base) -> tuple[int, int]:

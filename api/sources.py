@@ -12,6 +12,7 @@ from msgspec import Struct
 from api.syntax import Syntax
 from domain.errors import Invalid
 from domain.execution import ConfigurationDefinition, Definition, SourceDefinition
+from domain.frameworks import find_framework
 from domain.ports import Blobs
 from domain.sources import check_files, find_entry_point, holds_no_code
 
@@ -61,7 +62,7 @@ async def stored(source: Source, syntax: Syntax, blobs: Blobs) -> Definition:
         files=await _kept(files, blobs),
         entry_point=entry_point,
         requirements=requirements.strip(),
-        framework=source.framework,
+        framework=source.framework or find_framework(files),
         python=source.python,
     )
 

@@ -16,6 +16,16 @@ type BuildProfile = Literal["none", "instant", "fast_overlay", "full"]
 # Provided by every base environment: the in-sandbox module answers to both names.
 PROVIDED = frozenset({"argosy", "runagents"})
 
+# The base environment of a framework, by the names that the framework goes by in a deploy.
+FRAMEWORKS = {
+    "crewai": "crewai",
+    "langchain": "langgraph",
+    "langgraph": "langgraph",
+    "openai": "openai-agents",
+    "openai-agents": "openai-agents",
+    "pydantic-ai": "pydantic-ai",
+}
+
 # The name, and what is asked of it beyond its being there: extras, versions.
 _REQUIREMENT = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*([^;#]*)")
 _DOCKERFILES = ("Dockerfile", "Containerfile")
@@ -57,11 +67,15 @@ type Definition = SourceDefinition | ImageDefinition | ConfigurationDefinition
 
 
 class Base(Struct, frozen=True, kw_only=True):
-    """What a base environment has: the Python version (`3.11`) and packages by normalised name."""
+    """What a base environment has: the Python version (`3.11`) and packages by normalised name.
+
+    frameworks: the bases that are this one and the packages of a framework on top.
+    """
 
     name: str
     python: str
     packages: Mapping[str, str] = {}
+    frameworks: tuple["Base", ...] = ()
 
 
 class Decision(Struct, frozen=True, kw_only=True):
@@ -87,17 +101,19 @@ class Decision(Struct, frozen=True, kw_only=True):
         return profiles[self.mode]
 
 
-class Artifact(Struct, frozen=True, kw_only=True):
+class Artifact(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The runnable result: a base environment and layers on top of it, addressed by digest.
 
     base: the base environment's name.
     source: digest of the source layer.
     dependencies: digest of the dependency layer, empty when the base is enough.
+    base_packages: digest of the layer of the base's packages, empty when it has none of its own.
     """
 
     base: str
     source: str
     dependencies: str = ""
+    base_packages: str = ""
 
 
 def source_digest(files: Mapping[str, str]) -> str:
@@ -113,6 +129,12 @@ def instant_artifact(definition: Definition, base: Base) -> Artifact | None:
             return Artifact(base=base.name, source=source_digest(files))
         case ImageDefinition() | ConfigurationDefinition():
             return None
+
+
+def chosen_base(definition: SourceDefinition, base: Base) -> Base:
+    """Return the base of the framework that is named, else the plain one that is given."""
+    name = FRAMEWORKS.get(normalised(definition.framework))
+    return next((found for found in base.frameworks if found.name == name), base)
 
 
 def decide_mode(definition: Definition, base: Base) -> Decision:
@@ -132,16 +154,23 @@ def _decide_source(definition: SourceDefinition, base: Base) -> Decision:
     full = _full_build_reason(definition, base)
     if full:
         return Decision(mode="FULL_BUILD", reason=full)
-    missing = missing_requirements(definition.requirements, base)
-    if not missing:
+    chosen = chosen_base(definition, base)
+    missing = missing_requirements(definition.requirements, chosen)
+    if not missing and chosen is base:
         return Decision(
             mode="INSTANT_RUNTIME",
             reason=f"The base environment {base.name} has everything that the source requires.",
         )
+    if not missing:
+        return Decision(
+            mode="FAST_OVERLAY",
+            reason=f"The base environment {chosen.name} has everything that the source requires; "
+            "its packages are installed when it is first used.",
+        )
     framework = f" for {definition.framework}" if definition.framework else ""
     return Decision(
         mode="FAST_OVERLAY",
-        reason=f"{_listed(missing)} will be installed from wheels over {base.name}{framework}.",
+        reason=f"{_listed(missing)} will be installed from wheels over {chosen.name}{framework}.",
     )
 
 

@@ -1,6 +1,7 @@
 """`python -m workers dispatch|reap|host|build`: one process of the kind that is named.
 
 `python -m workers check` says in one line what this machine walls agents off with, and ends.
+`python -m workers base list` and `base build NAME` show and make its base environments.
 
 Each says `{"event": "ready", …}` on standard error when it works, and ends in order on SIGTERM or
 SIGINT: 0 if nothing went wrong. Hosts and build workers finish what they have first, for at most
@@ -21,6 +22,7 @@ from adapters.settings import Settings, read_settings
 from adapters.wiring import Services, open_services
 from domain.errors import ArgosyError
 from workers import jobs
+from workers.bases import build_base, list_bases
 from workers.dispatcher import run_dispatcher
 from workers.reaper import run_reaper
 from workers.rq_builds import work_builds
@@ -35,8 +37,12 @@ type Loop = Callable[[Services, Stop], Awaitable[None]]
 def main() -> int:
     """Run one worker process; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m workers", description=__doc__)
-    parser.add_argument("kind", choices=["dispatch", "reap", "host", "build", "check"])
-    kind = parser.parse_args().kind
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
+    for name in ("dispatch", "reap", "host", "build", "check"):
+        kinds.add_parser(name)
+    _add_base(kinds.add_parser("base"))
+    given = parser.parse_args()
+    kind: str = given.kind
     try:
         settings = read_settings()
         telemetry.configure(kind, settings.log_format, settings.log_level)
@@ -52,12 +58,23 @@ def main() -> int:
                 serve(settings, kind, hosting, needs_vault=True)
             case "check":
                 sys.stdout.write(f"{describe_machine(settings, prepare_machine(settings))}\n")
+            case "base" if given.action == "list":
+                paths = prepare_machine(settings)
+                uvloop.run(list_bases(settings, paths, as_json=given.json))
+            case "base":
+                uvloop.run(build_base(settings, prepare_machine(settings), given.name))
             case _:
                 build(settings)
     except ArgosyError as refusal:
         sys.stderr.write(f"{refusal.title}: {refusal.detail}\n")
         return 1
     return 0
+
+
+def _add_base(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("list").add_argument("--json", action="store_true")
+    actions.add_parser("build").add_argument("name", metavar="NAME")
 
 
 def serve(settings: Settings, name: str, loop: Loop, *, needs_vault: bool = False) -> None:

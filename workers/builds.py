@@ -42,7 +42,7 @@ async def build(settings: Settings, paths: Paths, stream: str) -> None:
     """
     try:
         async with open_services(settings, name="build") as services:
-            tools = open_tools(services, paths)
+            tools = open_tools(settings, services.blobs, paths)
             await build_with(services, tools, stream)
     except Unavailable as error:  # it was not claimed: the reaper tells of it again
         log.warning("build.put_off", stream=stream, error=error.detail)

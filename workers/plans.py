@@ -30,6 +30,7 @@ from workers.sandboxes.driver import Mount, Scope, Spec
 # Where the layers are inside.
 RUNTIME = "/opt/argosy"
 DEPENDENCIES = "/opt/dependencies"
+BASE = "/opt/base"
 
 
 class Workshop(Struct, frozen=True, kw_only=True):
@@ -95,9 +96,10 @@ async def plan_run(
                 reason="sandbox_unavailable", detail="Images cannot be run on this machine."
             )
     dependencies = version.artifact.dependencies if version.artifact else ""
+    base_packages = version.artifact.base_packages if version.artifact else ""
     try:
         layer = await workshop.layers.source(files) if files else None
-        mounts = await _mounts(workshop, dependencies)
+        mounts = await _mounts(workshop, {DEPENDENCIES: dependencies, BASE: base_packages})
     except NotFound as missing:
         return CannotRun(
             reason="sandbox_unavailable",
@@ -122,6 +124,7 @@ async def plan_run(
         source_target=SOURCE,
         runtime_target=RUNTIME,
         dependencies_target=DEPENDENCIES if dependencies else "",
+        base_target=BASE if base_packages else "",
     )
     launch = harness.launch(task)
     return Plan(
@@ -196,11 +199,12 @@ def expect_plain_runs(workshop: Workshop) -> None:
     workshop.pool.expect(_spec(workshop, mounts, launch, Limits()), launch)
 
 
-async def _mounts(workshop: Workshop, dependencies: str) -> tuple[Mount, ...]:
+async def _mounts(workshop: Workshop, packages: Mapping[str, str]) -> tuple[Mount, ...]:
+    """Mount our own layer, and those of packages: digests by place, empty for none."""
     mounts = [Mount(workshop.runtime, RUNTIME)]
-    if dependencies:
-        layer = await workshop.layers.dependencies(dependencies)
-        mounts.append(Mount(str(layer), DEPENDENCIES))
+    for target, digest in packages.items():
+        if digest:
+            mounts.append(Mount(str(await workshop.layers.dependencies(digest)), target))
     return tuple(mounts)
 
 

@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 
 from adapters import bases as judged_bases
+from adapters.base_locks import read_lock
 from adapters.settings import Settings
 from adapters.wiring import Services
+from domain.ports import Blobs
 from workers.builder.indexes import find_index
 from workers.builder.tools import BuildTools
 from workers.harnesses.runtimes import write_runtime
@@ -48,7 +50,7 @@ def open_workshop(services: Services, paths: Paths) -> Workshop:
         pool=pool,
         layers=open_layers(services),
         base=base,
-        runtime=str(write_runtime(_cache(services), base.python)),
+        runtime=str(write_runtime(_cache(settings), base.python)),
         scope=settings.limit_scope,
     )
 
@@ -58,27 +60,29 @@ def places_scratch(settings: Settings) -> Path:
     return settings.data.absolute() / "places"
 
 
-def open_tools(services: Services, paths: Paths) -> BuildTools:
+def open_tools(settings: Settings, blobs: Blobs, paths: Paths) -> BuildTools:
     """Return what builds are done with. Raises SandboxUnsupported, and Invalid for a setting."""
+    base = judged_bases.find_base()
     return BuildTools(
-        base=judged_bases.find_base(),
+        base=base,
+        locks={found.name: read_lock(found.name, found.python) for found in base.frameworks},
         python=bases.find_base(),
-        layers=open_layers(services),
-        blobs=services.blobs,
-        driver=_driver(services.settings, paths),
-        index=find_index(services.settings.package_index, os.environ),
-        scope=services.settings.limit_scope,
+        layers=LayerCache(_cache(settings), blobs),
+        blobs=blobs,
+        driver=_driver(settings, paths),
+        index=find_index(settings.package_index, os.environ),
+        scope=settings.limit_scope,
     )
 
 
 def open_layers(services: Services) -> LayerCache:
     """Return this machine's layers, below the data directory."""
-    return LayerCache(_cache(services), services.blobs)
+    return LayerCache(_cache(services.settings), services.blobs)
 
 
 def _driver(settings: Settings, paths: Paths) -> Driver:
     return choose(paths, uids=settings.sandbox_uids or None, groups=settings.cgroups)
 
 
-def _cache(services: Services) -> Path:
-    return services.settings.data.absolute() / "cache"
+def _cache(settings: Settings) -> Path:
+    return settings.data.absolute() / "cache"

@@ -296,7 +296,7 @@ def _offer_rewrites() -> None:
 
 
 def _put_on_path(root: str, folder: str, task: "dict[str, str]", *, is_module: bool) -> None:
-    """Order the import path as `python agent.py` would: the source, the library, dependencies.
+    """Order the import path as `python agent.py` would: the source, the library, packages.
 
     The source may have modules called as the library's. It gets its own, as it would elsewhere,
     and this program keeps those that it has.
@@ -304,14 +304,13 @@ def _put_on_path(root: str, folder: str, task: "dict[str, str]", *, is_module: b
     runtime = os.path.dirname(_HERE)
     library = [path for path in sys.path if path != runtime]
     sys.path[:] = library
-    dependencies = task["dependencies"]
-    if dependencies:
-        if any(name.endswith(".pth") for name in os.listdir(dependencies)):
+    for packages in (task["dependencies"], task["base"]):
+        if packages and any(name.endswith(".pth") for name in os.listdir(packages)):
             import site
 
-            site.addsitedir(dependencies)
-        else:
-            sys.path.append(dependencies)
+            site.addsitedir(packages)
+        elif packages:
+            sys.path.append(packages)
     own = [root, folder] if is_module else [folder, root]
     own += [os.path.join(root, path) for path in task["python_path"].split(":") if path]
     _give_way(own)

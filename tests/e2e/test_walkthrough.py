@@ -96,7 +96,7 @@ def test_what_a_published_deploy_says_reaches_the_agent(dev: DevServer) -> None:
         "source_files": {"src/main_agent.py": source, "src/helper.py": "GREETING = 'hi'"},
         "entry_point": "src/main_agent.py",
         "requirements": "runagents>=0.2.0\n",
-        "framework": "langgraph",
+        "framework": "autogen",
         "system_prompt": "Be kind.",
         "env": [{"name": "REGION", "value": "north"}],
     }
@@ -122,6 +122,21 @@ def test_an_image_is_recorded_and_refused_in_words(dev: DevServer) -> None:
     refused = dev.argosy("invoke", "boxed", "-m", "x", expect=None)
     assert refused.code != 0
     assert "does not run container images" in refused.err
+
+
+def test_a_framework_that_is_imported_is_there(dev: DevServer, tmp_path: Path) -> None:
+    source = (
+        "from pydantic_ai import Agent\n"
+        "from pydantic_ai.models.test import TestModel\n"
+        "def handler(request):\n"
+        "    model = TestModel(custom_output_text='made up')\n"
+        "    return Agent(model).run_sync(request['message']).output\n"
+    )
+    deploy(dev, tmp_path / "framework", agent_py=source)
+
+    run = dev.argosy("invoke", "framework", "-m", "x", "--json").json
+
+    assert run["output"] == "made up"
 
 
 def test_requirements_are_built_into_a_layer(dev: DevServer, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from adapters.base_locks import Locked
 from adapters.blobs import FolderBlobs
 from adapters.scratch import remove_tree
 from domain.builds import BuildEnded, BuildPlanned, BuildRequested
@@ -195,12 +196,26 @@ class Builder:
         *,
         limits: Limits = LIMITS,
         packages: Mapping[str, str] | None = None,
+        locks: Mapping[str, tuple[Locked, ...]] | None = None,
     ) -> None:
         python = find_base()
         self.blobs = FolderBlobs(directory / "blobs")
         self.layers = LayerCache(directory / "cache", self.blobs)
         self.tools = BuildTools(
-            base=Base(name="python", python=python.version, packages=packages or {}),
+            base=Base(
+                name="python",
+                python=python.version,
+                packages=packages or {},
+                frameworks=tuple(
+                    Base(
+                        name=name,
+                        python=python.version,
+                        packages={locked.name: locked.version for locked in lock},
+                    )
+                    for name, lock in (locks or {}).items()
+                ),
+            ),
+            locks=locks or {},
             python=python,
             layers=self.layers,
             blobs=self.blobs,

@@ -169,6 +169,31 @@ def test_dependencies_are_found_by_the_agent_and_by_what_it_starts(
     assert ran.output == "dep further 1\ndep"
 
 
+def test_the_bases_packages_come_after_the_dependencies(run: Run, tmp_path: Path) -> None:
+    for folder, names in (("deps", ("first", "both")), ("base", ("both", "last"))):
+        for name in names:
+            path = tmp_path / folder / f"{name}.py"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(f"X = '{folder}'")
+    extra = tmp_path / "base" / "extra"
+    extra.mkdir()
+    (extra / "further.py").write_text("X = 'further'")
+    (tmp_path / "base" / "more.pth").write_text("extra\n")
+    source = (
+        "import first, both, last, further, subprocess, sys\n"
+        "print(first.X, both.X, last.X, further.X, flush=True)\n"
+        "code = 'import both, last; print(both.X, last.X)'\n"
+        "subprocess.run([sys.executable, '-c', code], check=True)\n"
+    )
+    ran = run(
+        source,
+        dependencies_target=str(tmp_path / "deps"),
+        base_target=str(tmp_path / "base"),
+    )
+
+    assert ran.output == "deps deps base further\ndeps base"
+
+
 def test_a_path_of_the_deployments_own_is_kept(run: Run) -> None:
     files = {"agent.py": "import inner\nprint(inner.X)", "lib/inner.py": "X = 'inner'"}
 

@@ -12,16 +12,19 @@ from domain.entries import BuildLogged, LogStream
 from domain.errors import ArgosyError, Invalid, NotFound, Unavailable
 from domain.execution import (
     Artifact,
+    Base,
     Definition,
     Mode,
     SourceDefinition,
+    chosen_base,
     decide_mode,
     source_digest,
 )
+from workers.builder.base_layers import make_base_layer
 from workers.builder.failures import Failure
 from workers.builder.overlay import find_overlay, make_overlay
 from workers.builder.plan import Lock, resolve
-from workers.builder.requirements import read_requirements
+from workers.builder.requirements import Requirements, read_requirements
 from workers.builder.tools import BuildTools
 
 type Log = Callable[[BuildLogged], Awaitable[None]]
@@ -107,6 +110,8 @@ class _Build:
     ) -> None:
         self.step = "plan"
         self._is_planned = False
+        self._evidence = ""
+        self._base_packages = ""
         self._request = request
         self._attempt = attempt
         self._tools = tools
@@ -132,39 +137,77 @@ class _Build:
             return self.failed(requirements)
         for line in requirements.provided:
             await self._say(f"{line} is provided by the base environment")
-        if decision.mode == "INSTANT_RUNTIME" or not requirements.wanted:
-            await self._plan("INSTANT_RUNTIME", f"{base.name} has everything that is required.")
-            return await self._store(definition, "")
+        chosen = chosen_base(definition, base)
+        if chosen is not base:
+            built = await self._over_framework(definition, requirements, chosen)
+            if not isinstance(built, Failure):
+                return built
+            self._evidence = f"{chosen.name} could not be the base: {built.detail} "
+            await self._say(f"{self._evidence}The base is {base.name} instead.")
+        return await self._over_plain(definition, requirements, base)
+
+    async def _over_framework(
+        self, definition: SourceDefinition, requirements: Requirements, base: Base
+    ) -> BuildEnded | Failure:
+        """Build over a base that has packages; the failure says why that base cannot be used."""
         self.step = "resolve"
-        lock = await resolve(self._tools, requirements, self._hear)
+        lock = Lock((), 0.0)
+        if requirements.wanted:
+            found = await resolve(self._tools, base, requirements, self._hear)
+            if isinstance(found, Failure):
+                return found
+            lock = found
+        self.step = "base"
+        await self._say(f"The base environment is {base.name}")
+        layer = await make_base_layer(self._tools, base, self._hear)
+        if isinstance(layer, Failure):
+            return layer
+        self._base_packages = layer.digest
+        return await self._over(definition, lock, base)
+
+    async def _over_plain(
+        self, definition: SourceDefinition, requirements: Requirements, base: Base
+    ) -> BuildEnded:
+        if not requirements.wanted:
+            await self._plan("INSTANT_RUNTIME", f"{base.name} has everything that is required.")
+            return await self._store(definition, base, "")
+        self.step = "resolve"
+        lock = await resolve(self._tools, base, requirements, self._hear)
         if isinstance(lock, Failure):
             if lock.mode is not None:
                 await self._plan(lock.mode, lock.detail)
             return self.failed(lock)
+        return await self._over(definition, lock, base)
+
+    async def _over(self, definition: SourceDefinition, lock: Lock, base: Base) -> BuildEnded:
+        """Plan and install what the base lacks."""
         if not lock.packages:
             await self._plan(
                 "INSTANT_RUNTIME",
                 f"Nothing has to be installed over {base.name} for this platform.",
             )
-            return await self._store(definition, "")
-        await self._plan("FAST_OVERLAY", _evidence(lock), lock.digest)
-        return await self._install(definition, lock)
+            return await self._store(definition, base, "")
+        over = "" if base is self._tools.base else f"Over {base.name}. "
+        await self._plan("FAST_OVERLAY", over + _evidence(lock), lock.digest)
+        return await self._install(definition, lock, base)
 
-    async def _install(self, definition: SourceDefinition, lock: Lock) -> BuildEnded:
+    async def _install(self, definition: SourceDefinition, lock: Lock, base: Base) -> BuildEnded:
         self.step = "install"
         digest = await find_overlay(self._tools, lock)
         if digest:
             await self._say("The same packages were installed before; their layer is used again")
-            return await self._store(definition, digest)
+            return await self._store(definition, base, digest)
         overlay = await make_overlay(self._tools, lock, self._hear)
         if isinstance(overlay, Failure):
             return self.failed(overlay)
         if overlay.contents is not None:
             size = overlay.contents.size / 1e6
             await self._say(f"The layer has {overlay.contents.files} files of {size:.1f} MB")
-        return await self._store(definition, overlay.digest)
+        return await self._store(definition, base, overlay.digest)
 
-    async def _store(self, definition: SourceDefinition, dependencies: str) -> BuildEnded:
+    async def _store(
+        self, definition: SourceDefinition, base: Base, dependencies: str
+    ) -> BuildEnded:
         self.step = "store"
         stored = await self._tools.blobs.has(list(definition.files.values()))
         lost = sorted(path for path, blob in definition.files.items() if blob not in stored)
@@ -177,9 +220,10 @@ class _Build:
                 )
             )
         artifact = Artifact(
-            base=self._tools.base.name,
+            base=base.name,
             source=source_digest(definition.files),
             dependencies=dependencies,
+            base_packages=self._base_packages,
         )
         await self._say("Ready")
         return self._ended(artifact)
@@ -215,7 +259,7 @@ class _Build:
             mode=mode,
             confirmed=mode == self._request.mode,
             lock_digest=lock_digest,
-            evidence=evidence,
+            evidence=self._evidence + evidence,
         )
         self._is_planned = True
         try:

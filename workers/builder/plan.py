@@ -10,7 +10,7 @@ import time
 import msgspec
 from msgspec import Struct
 
-from domain.execution import PROVIDED, normalised
+from domain.execution import PROVIDED, Base, normalised
 from workers.builder.failures import Failure, explain
 from workers.builder.memory import recall, remember
 from workers.builder.requirements import Requirements, Wanted
@@ -20,6 +20,7 @@ from workers.builder.uv import Say, run_uv
 REMEMBER_SECONDS = 600  # as long as PyPI lets its answers be cached
 STEP = "resolve"
 KIND = "resolutions"
+PINS = "/etc/argosy-pins.txt"
 
 _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)")
 _HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})")
@@ -55,27 +56,33 @@ class Lock(Struct, frozen=True):
         return f"sha256:{hashlib.sha256(self.text.encode()).hexdigest()}" if self.packages else ""
 
 
-async def resolve(tools: BuildTools, requirements: Requirements, say: Say) -> Lock | Failure:
+async def resolve(
+    tools: BuildTools, base: Base, requirements: Requirements, say: Say
+) -> Lock | Failure:
     """Ask the index, or remember what it answered within the last 10 minutes.
 
-    Packages that the base has in just that version are left out.
+    Packages that the base has in just that version are left out. Those of a framework's base are
+    pins: a requirement that wants another version of one cannot be met over it.
     """
-    directory, key = tools.layers.directory, _key(tools, requirements)
+    directory, key = tools.layers.directory, _key(tools, base, requirements)
     known = _fresh(await recall(directory, KIND, key))
     if known is not None:
         await say(f"Resolved {time.time() - known.at:.0f} s ago: {_counted(known)}")
         return known
     asked = "".join(f"{wanted.text}\n" for wanted in requirements.wanted)
-    ran = await run_uv(tools, STEP, _arguments(tools), say, stdin=asked)
+    pins = "".join(f"{name}=={version}\n" for name, version in base.packages.items())
+    files = {} if base is tools.base else {PINS: pins}
+    arguments = [*_arguments(tools), *(["--constraints", PINS] if files else [])]
+    ran = await run_uv(tools, STEP, arguments, say, stdin=asked, files=files)
     if isinstance(ran, Failure):
         return ran
     by_name = requirements.by_name()
     if ran.code != 0:
         lines = {name: wanted.line for name, wanted in by_name.items()}
-        return explain(STEP, ran.complaint, lines, tools.base.python)
+        return explain(STEP, ran.complaint, lines, base.python)
     packages: list[Pinned] = []
     for package in _read_lock(ran.answer):
-        if tools.base.packages.get(package.name) == package.version:
+        if base.packages.get(package.name) == package.version:
             continue
         checked = _only_allowed(package, by_name.get(package.name))
         if isinstance(checked, Failure):
@@ -120,10 +127,10 @@ def _only_allowed(package: Pinned, wanted: Wanted | None) -> Pinned | Failure:
     )
 
 
-def _key(tools: BuildTools, requirements: Requirements) -> str:
+def _key(tools: BuildTools, base: Base, requirements: Requirements) -> str:
     known = [
         sorted((wanted.text, sorted(wanted.hashes)) for wanted in requirements.wanted),
-        sorted(tools.base.packages.items()),
+        [base.name, sorted(base.packages.items())],
         [tools.python.python, tools.python.tag, tools.python.platform, tools.index.key],
     ]
     return hashlib.sha256(msgspec.json.encode(known)).hexdigest()

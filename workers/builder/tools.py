@@ -1,7 +1,10 @@
 """What a build works with, given to it once per process."""
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
+from adapters.base_locks import Locked
 from domain.execution import Base
 from domain.limits import Limits
 from domain.ports import Blobs
@@ -20,6 +23,7 @@ class BuildTools(Struct, frozen=True, kw_only=True):
     """The parts of this machine.
 
     base: what requirements are judged by. python: the same base, as sandboxes show it.
+    locks: the packages of `base.frameworks` by name.
     scope: what the limits must hold for; a build is refused where they cannot.
     """
 
@@ -29,5 +33,6 @@ class BuildTools(Struct, frozen=True, kw_only=True):
     blobs: Blobs
     driver: Driver
     index: PackageIndex
+    locks: Mapping[str, tuple[Locked, ...]] = {}
     limits: Limits = BUILD_LIMITS
     scope: Scope = "sandbox"

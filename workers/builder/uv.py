@@ -7,7 +7,7 @@ cache is shared by all builds: a hole in uv itself could let one build reach ano
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from math import ceil
 from pathlib import Path
@@ -49,14 +49,16 @@ async def run_uv(
     *,
     stdin: str = "",
     out: Path | None = None,
+    files: Mapping[str, str] | None = None,
 ) -> Ran | Failure:
     """Run uv; `say` hears each line of its standard error at once. `out` is writable as /out.
 
-    Raises SandboxUnsupported where no build sandbox can be had, Unavailable for a disk that fails.
+    files: texts by path inside. Raises SandboxUnsupported where no build sandbox can be had,
+    Unavailable for a disk that fails.
     """
     limits = tools.limits
     async with (
-        tools.driver.open(await _spec(tools, out)) as sandbox,
+        tools.driver.open(await _spec(tools, out, files or {})) as sandbox,
         _guarded(tools, sandbox, out) as quota,
     ):
         answer, complaint, end = await _listen(
@@ -121,7 +123,7 @@ def _readable(line: bytes) -> str:
     return masked(line[: 4 * MAX_LINE].decode("utf-8", "replace").rstrip())[:MAX_LINE]
 
 
-async def _spec(tools: BuildTools, out: Path | None) -> Spec:
+async def _spec(tools: BuildTools, out: Path | None, files: Mapping[str, str]) -> Spec:
     base, index = for_network(tools.python), tools.index
     with disk_work("Preparing the build"):
         cache = tools.layers.directory / "uv"
@@ -132,7 +134,7 @@ async def _spec(tools: BuildTools, out: Path | None) -> Spec:
         layers=(*base.layers, *index.mounts, Mount(str(program), PROGRAM)),
         symlinks=base.symlinks,
         hidden=base.hidden,
-        files={**base.files, **index.files},
+        files={**base.files, **index.files, **files},
         environment={
             "UV_CACHE_DIR": CACHE,
             "UV_NO_CONFIG": "1",

@@ -52,6 +52,7 @@ class Task(Struct, frozen=True, kw_only=True):
     source_target: str = "/app"
     runtime_target: str = "/opt/argosy"
     dependencies_target: str = ""
+    base_target: str = ""
     working_directory: str = "/work"
 
 

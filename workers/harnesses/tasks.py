@@ -33,6 +33,7 @@ def task_environment(task: Task) -> dict[str, str]:
         for path in (
             task.environment.get("PYTHONPATH", ""),
             task.dependencies_target,
+            task.base_target,
             task.runtime_target,
         )
         if path
@@ -68,6 +69,7 @@ def framed(task: Task, environment: Mapping[str, str]) -> bytes:
         "entry_point": task.entry_point.encode(),
         "source": task.source_target.encode(),
         "dependencies": task.dependencies_target.encode(),
+        "base": task.base_target.encode(),
         "python_path": task.environment.get("PYTHONPATH", "").encode(),
         "message": task.message.encode("utf-8", "replace"),
         "history": msgspec.json.encode(task.history),

@@ -1,0 +1,35 @@
+"""The layer of a base environment's packages: made on first use, from the lock file of the base."""
+
+from domain.errors import NotFound
+from domain.execution import Base
+from workers.builder.failures import Failure
+from workers.builder.overlay import Overlay, find_overlay, make_overlay
+from workers.builder.plan import Lock, Pinned
+from workers.builder.tools import BuildTools
+from workers.builder.uv import Say
+
+
+def find_framework_base(tools: BuildTools, name: str) -> Base:
+    """Return a base that has packages. Raises NotFound, naming those there are."""
+    for base in tools.base.frameworks:
+        if base.name == name:
+            return base
+    known = ", ".join(base.name for base in tools.base.frameworks)
+    raise NotFound(f"There is no base environment {name[:100]!r} with packages; there are {known}.")
+
+
+async def find_base_layer(tools: BuildTools, base: Base) -> str:
+    """Return the digest of the base's layer, ready on this machine; empty if it is to be made."""
+    return await find_overlay(tools, _lock(tools, base))
+
+
+async def make_base_layer(tools: BuildTools, base: Base, say: Say) -> Overlay | Failure:
+    """Return the base's layer, installed if it is not there. Raises Unavailable."""
+    lock = _lock(tools, base)
+    digest = await find_overlay(tools, lock)
+    return Overlay(digest=digest) if digest else await make_overlay(tools, lock, say)
+
+
+def _lock(tools: BuildTools, base: Base) -> Lock:
+    packages = tools.locks[base.name]
+    return Lock(tuple(Pinned(one.name, one.version, one.hashes) for one in packages), 0.0)
