@@ -21,6 +21,7 @@ from domain.deployments import DEPLOYMENT
 from domain.execution import BuildProfile, Mode
 from domain.handling import Unit
 from domain.ids import new_id
+from domain.ports import Blobs
 from domain.sources import check_name
 from projections.deployments import DeploymentRow, list_deployments
 
@@ -93,21 +94,12 @@ class Deployments(Controller):
     ) -> Response[DeployedAnswer]:
         """Deploy an agent. The same name updates in place; what is unchanged is not made again."""
         place = await call.open_workspace(workspace)
-        name = check_name(data.name, field="name")
-        settings = settings_of(data)
-        definition = await definition_of(data, call, place.id)
+        deploys = await deploy_of(data, call, place.id, call.services.blobs)
 
         async def wanted(_: Unit) -> Deploy:
-            return Deploy(
-                workspace_id=place.id,
-                name=name,
-                definition=definition,
-                settings=settings,
-                binds=settings.policies,
-                maps=settings.tool_url_mappings,
-            )
+            return deploys
 
-        made = await deploy_once(call, place.id, name, wanted)
+        made = await deploy_once(call, place.id, deploys.name, wanted)
         return positioned(await _answer(call, made.facts, place.slug), made.position, 201)
 
     @get(operation_id="ListDeployments", opt={"needs": "read"})
@@ -150,6 +142,25 @@ async def show_deployment(deployment_id: FromPath[str], call: NamedDependency[Ca
     if active is None or not await call.sees(active.workspace_id):
         raise missing("deployment", deployment_id)
     return shown(found, call, await call.shared.tenancy.slug_of(active.workspace_id))
+
+
+async def deploy_of(
+    data: NewDeployment, call: Call, workspace_id: str, blobs: Blobs | None
+) -> Deploy:
+    """Return what a body asks for. `blobs`: where files are stored, None for a preview.
+
+    Raises Invalid naming the field.
+    """
+    name = check_name(data.name, field="name")
+    settings = settings_of(data)
+    return Deploy(
+        workspace_id=workspace_id,
+        name=name,
+        definition=await definition_of(data, call, workspace_id, blobs),
+        settings=settings,
+        binds=settings.policies,
+        maps=settings.tool_url_mappings,
+    )
 
 
 async def deploy_once(

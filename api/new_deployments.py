@@ -16,6 +16,7 @@ from domain.deployments import ModelConfig, Settings
 from domain.errors import Invalid, NotFound
 from domain.execution import ConfigurationDefinition, Definition, ImageDefinition
 from domain.limits import Limits
+from domain.ports import Blobs
 from domain.sources import check_name
 
 MAX_NAMES = 200  # tools, policies or models of one deploy
@@ -76,8 +77,13 @@ class NewDeployment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_attempts: Annotated[int, Meta(ge=1, le=100)] = 1
 
 
-async def definition_of(data: NewDeployment, call: Call, workspace_id: str) -> Definition:
-    """Return what is to be run, its files stored. Raises Invalid naming the field."""
+async def definition_of(
+    data: NewDeployment, call: Call, workspace_id: str, blobs: Blobs | None
+) -> Definition:
+    """Return what is to be run. `blobs`: where its files go, None for a preview.
+
+    Raises Invalid naming the field.
+    """
     match data.source, data.image:
         case NewSource() as source, None:
             sent = Source(
@@ -88,7 +94,7 @@ async def definition_of(data: NewDeployment, call: Call, workspace_id: str) -> D
                 python=source.python,
                 configured=bool(data.llm_configs),
             )
-            return await stored(sent, call.shared.syntax, call.services.blobs)
+            return await stored(sent, call.shared.syntax, blobs)
         case None, str() as image:
             return ImageDefinition(image=check_text(image, "image"))
         case None, None if data.llm_configs:

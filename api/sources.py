@@ -4,6 +4,7 @@ Everything is checked before anything is stored; blobs of a deploy that is refus
 that nothing refers to.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping
 
@@ -43,8 +44,11 @@ class Source(Struct, frozen=True, kw_only=True):
     requirements_field: str = "source.requirements"
 
 
-async def stored(source: Source, syntax: Syntax, blobs: Blobs) -> Definition:
-    """Check and store a source. Raises Invalid naming the field, and Unavailable."""
+async def stored(source: Source, syntax: Syntax, blobs: Blobs | None) -> Definition:
+    """Check and store a source. Raises Invalid naming the field, and Unavailable.
+
+    blobs: None for a preview, which stores nothing; the definition is the same.
+    """
     if not source.files:
         raise Invalid("A source has at least one file.", field=source.files_field)
     files = check_files(source.files, field=source.files_field)
@@ -67,10 +71,14 @@ async def stored(source: Source, syntax: Syntax, blobs: Blobs) -> Definition:
     )
 
 
-async def _kept(files: Mapping[str, str], blobs: Blobs) -> dict[str, str]:
+async def _kept(files: Mapping[str, str], blobs: Blobs | None) -> dict[str, str]:
     """Store files; returns their digests by path."""
     paths = sorted(files)
-    digests = await blobs.put_all([files[path].encode() for path in paths])
+    contents = [files[path].encode() for path in paths]
+    if blobs is None:
+        digests = [f"sha256:{hashlib.sha256(each).hexdigest()}" for each in contents]
+    else:
+        digests = await blobs.put_all(contents)
     return dict(zip(paths, digests, strict=True))
 
 

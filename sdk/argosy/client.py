@@ -17,6 +17,7 @@ from argosy.models import (
     ModelProvider,
     Page,
     Policy,
+    Preview,
     Replay,
     Run,
     StarterKit,
@@ -126,22 +127,14 @@ class Argosy:
         `deployments.create` takes them; without a source they make an agent without code.
         Raises UnreadableSource for what cannot be sent.
         """
-        files: dict[str, str] | None = None
-        if isinstance(source, Mapping):
-            files = dict(source)
-        elif source is not None:
-            read = read_source(Path(source))
-            files, name = read.files, name or read.name
-            requirements = read.requirements if requirements is None else requirements
-        if not name:
-            raise UnreadableSource(str(source)[:100], "give the deployment a name.")
-        fields = {
-            "requirements": requirements or None,
-            "entry_point": entry_point,
-            "framework": framework,
-            "python": python,
-        }
-        told = {field: value for field, value in fields.items() if value is not None}
+        name, files, told = _read(
+            source,
+            name=name,
+            requirements=requirements,
+            entry_point=entry_point,
+            framework=framework,
+            python=python,
+        )
 
         def create(files: Mapping[str, Any] | None) -> Deployed:
             return self.deployments.create(
@@ -183,6 +176,20 @@ class Argosy:
             for path, text in files.items()
         }
 
+    def preview(
+        self,
+        source: str | Path | Mapping[str, str] | None = None,
+        *,
+        name: str = "",
+        requirements: str | None = None,
+        **more: Any,
+    ) -> Preview:
+        """Return how `deploy` with the same arguments would run it, and why; changes nothing."""
+        about = {field: more.pop(field, None) for field in ("entry_point", "framework", "python")}
+        name, files, told = _read(source, name=name, requirements=requirements, **about)
+        sent = None if files is None else {"files": files, **told}
+        return self.deployments.preview(name, source=sent, **more)
+
     def wait_until_ready(self, deployed: Deployed, *, timeout: float = 600.0) -> Deployment:
         """Return the deployment when the revision is ready or has failed (its status says which).
 
@@ -216,3 +223,24 @@ class Argosy:
     def replay(self, stream: str, *, at: int | None = None) -> Replay:
         """Return a stream (`run-<id>`) as it stood at version `at`, or now."""
         return self.events.replay(stream, at=at)
+
+
+def _read(
+    source: str | Path | Mapping[str, str] | None,
+    *,
+    name: str,
+    requirements: str | None,
+    **about: str | None,
+) -> tuple[str, dict[str, str] | None, dict[str, str]]:
+    """Return the name, the files, and what is said of them; read from disk if it is a path."""
+    files: dict[str, str] | None = None
+    if isinstance(source, Mapping):
+        files = dict(source)
+    elif source is not None:
+        read = read_source(Path(source))
+        files, name = read.files, name or read.name
+        requirements = read.requirements if requirements is None else requirements
+    if not name:
+        raise UnreadableSource(str(source)[:100], "give the deployment a name.")
+    fields = {"requirements": requirements or None, **about}
+    return name, files, {field: value for field, value in fields.items() if value is not None}

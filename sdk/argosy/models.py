@@ -142,6 +142,19 @@ class Deployed(Struct, frozen=True, kw_only=True):
     endpoint: str = ""
 
 
+class Preview(Struct, frozen=True, kw_only=True):
+    """What a deploy would do. unchanged: nothing, as `version` and `revision` are there already."""
+
+    name: str
+    version: int
+    revision: int
+    unchanged: bool = False
+    execution_mode: str = ""
+    build_required: bool = False
+    build_profile: str = ""
+    decision_reason: str = ""
+
+
 class Tool(Struct, frozen=True, kw_only=True):
     """A tool. address: what is called. lacks: what it still needs, as a sentence.
 

@@ -26,6 +26,7 @@ from domain.errors import ArgosyError, Malformed, NameTaken, VersionConflict
 from domain.execution import BuildProfile, Definition, ImageDefinition, Mode
 from domain.handling import Unit
 from domain.ids import split_stream
+from domain.ports import Blobs
 from domain.sources import check_name
 
 
@@ -65,10 +66,23 @@ async def deploy_agent(
     """Deploy; the same name updates in place. 201 either way, before anything is built."""
     body = deploy_body(await request.body())
     place = await open_place_of(call, request)
+    name, wanted = await asked_for(body, place, call, call.services.blobs)
+    made = await _made(call, place, name, wanted)
+    answer = _answer(made.facts.deployed, name, place.slug)
+    return Response(answer, status_code=201, headers={POSITION_HEADER: str(made.position)})
+
+
+async def asked_for(
+    body: DeployBody, place: Place, call: Call, blobs: Blobs | None
+) -> tuple[str, Callable[[Unit], Awaitable[Deploy]]]:
+    """Return the agent's name, and what says in a unit what is to be deployed.
+
+    blobs: where files are stored, None for a preview. Raises Malformed and Invalid.
+    """
     name = _checked(body, place)
     tools = tools_of(body.tools_to_create or [])
     given = _settings(body)
-    definition = await _definition(body, call)
+    definition = await _definition(body, call, blobs)
 
     async def wanted(unit: Unit) -> Deploy:
         return Deploy(
@@ -81,9 +95,7 @@ async def deploy_agent(
             maps=body.tool_url_mappings or {},
         )
 
-    made = await _made(call, place, name, wanted)
-    answer = _answer(made.facts.deployed, name, place.slug)
-    return Response(answer, status_code=201, headers={POSITION_HEADER: str(made.position)})
+    return name, wanted
 
 
 def _checked(body: DeployBody, place: Place) -> str:
@@ -111,7 +123,7 @@ def _checked(body: DeployBody, place: Place) -> str:
     return check_name(name, field="agent_name")
 
 
-async def _definition(body: DeployBody, call: Call) -> Definition:
+async def _definition(body: DeployBody, call: Call, blobs: Blobs | None) -> Definition:
     if body.image:  # wins if there is source, too
         return ImageDefinition(image=check_text(body.image.strip(), "image"))
     source = Source(
@@ -124,7 +136,7 @@ async def _definition(body: DeployBody, call: Call) -> Definition:
         entry_point_field="entry_point",
         requirements_field="requirements",
     )
-    return await stored(source, call.shared.syntax, call.services.blobs)
+    return await stored(source, call.shared.syntax, blobs)
 
 
 # Any: the values are those of Settings' fields, each checked or typed by the body.

@@ -16,7 +16,7 @@ from litestar.openapi.config import OpenAPIConfig
 
 from api.bodies import REFERENCE
 from api.calls import provide_call
-from api.dialects.runagents import deploy, invoke, model_providers, policies, tools
+from api.dialects.runagents import deploy, invoke, model_providers, policies, preview, tools
 from api.dialects.runagents.bodies import DeployBody, InvokeBody
 from api.dialects.runagents.model_providers import ProviderBody
 from api.dialects.runagents.namespaces import HEADER
@@ -33,6 +33,7 @@ class Invocation(InvokeBody, frozen=True, kw_only=True):
 
 BODIES: Mapping[HTTPRouteHandler, type[msgspec.Struct]] = {
     deploy.deploy_agent: DeployBody,
+    preview.preview_agent: DeployBody,
     invoke.invoke_agent: Invocation,
     tools.apply_tool: ToolBody,
     policies.apply_policy: PolicyBody,

@@ -20,6 +20,7 @@ from api.dialects.runagents import (
     invoke,
     model_providers,
     policies,
+    preview,
     runs,
     starter_kit,
     tools,
@@ -33,6 +34,7 @@ PREFIXES = ("/api", "/runs", "/governance", "/ingestion")
 
 API = (
     deploy.deploy_agent,
+    preview.preview_agent,
     starter_kit.seed,
     agents.list_agents,
     agents.show_agent,

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from argosy.cli.options import json_option, workspace_option
-from argosy.cli.output import clean, paint, print_json, sending, size, step
+from argosy.cli.output import clean, paint, print_fields, print_json, sending, size, step
 
 LIMITS = ("memory_mb", "cpu", "pids", "disk_mb", "seconds", "output_kb")
 
@@ -33,6 +33,7 @@ LIMITS = ("memory_mb", "cpu", "pids", "disk_mb", "seconds", "output_kb")
     type=click.IntRange(1),
     help="How often a run may be started in all when its worker is lost.",
 )
+@click.option("--dry-run", is_flag=True, help="Say how it would run, and why; change nothing.")
 @click.option("--no-wait", is_flag=True, help="Do not wait until it is ready.")
 @click.option("--watch", is_flag=True, help="Deploy FOLDER again whenever it changes.")
 @workspace_option
@@ -46,6 +47,7 @@ def command(
     model: str | None,
     tools: tuple[str, ...],
     policies: tuple[str, ...],
+    dry_run: bool,
     no_wait: bool,
     watch: bool,
     workspace: str,
@@ -64,6 +66,8 @@ def command(
     numbers = {each: _number(each, text) for each, text in _pairs("--limit", limits)}
     if watch and (folder is None or no_wait or as_json):
         raise click.UsageError("--watch takes a FOLDER, and neither --no-wait nor --json.")
+    if watch and dry_run:
+        raise click.UsageError("--watch deploys; --dry-run does not. Give one of them.")
 
     from argosy.cli.connecting import connect
 
@@ -81,6 +85,9 @@ def command(
         **more,
     }
     with connect(workspace) as client:
+        if dry_run:
+            _preview(client, source, settings, as_json)
+            return 0
         deployed, ready = _deploy(client, source, settings, wait=not no_wait, quiet=as_json)
         if watch and folder is not None:
             with suppress(KeyboardInterrupt):
@@ -95,6 +102,29 @@ def command(
     if ready:
         _invite(name, deployed.endpoint, no_wait and deployed.build_required)
     return int(not ready)
+
+
+def _preview(client: Any, source: Any, settings: dict[str, Any], as_json: bool) -> None:
+    """Say what a deploy would do."""
+    found = client.preview(
+        source.files if source else None,
+        requirements=source.requirements if source else None,
+        **settings,
+    )
+    if as_json:
+        print_json(found)
+        return
+    what = f"version {found.version}, revision {found.revision}"
+    print_fields(
+        [
+            ("name", found.name),
+            ("would be", f"{what}, which is there already" if found.unchanged else what),
+            ("mode", found.execution_mode),
+            ("build", "needed" if found.build_required else "not needed"),
+            ("why", found.decision_reason),
+        ]
+    )
+    step("Nothing was changed.")
 
 
 def _deploy(

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 from argosy.comparing import Difference
-from argosy.models import Deployed, Deployment, Page, RolledBack
+from argosy.models import Deployed, Deployment, Page, Preview, RolledBack
 from argosy.resources.names import is_id
 from argosy.resources.paging import every, poll
 from argosy.transport import Sent, Transport
@@ -63,6 +63,14 @@ class Deployments:
             "tool_url_mappings": tool_url_mappings,
         }
         return self._transport.post(self._path(), Deployed, body, on_sent=on_sent)
+
+    def preview(self, name: str, **wanted: Any) -> Preview:
+        """Return what `create` would do with the same arguments; nothing is changed or stored.
+
+        Raises what `create` would raise.
+        """
+        path = f"/v1/workspaces/{quote(self._workspace)}/deploy/preview"
+        return self._transport.post(path, Preview, {"name": name, **wanted})
 
     def list(self, *, limit: int = 50, cursor: str = "") -> Page[Deployment]:
         """Return one page, newest first."""
