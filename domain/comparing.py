@@ -1,7 +1,7 @@
 """What changed between two revisions: files, requirements, configuration."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 from msgspec import Struct
@@ -109,14 +109,12 @@ def _configuration(side: Compared) -> dict[str, Any]:
     """Return everything that is neither a file nor a requirement, by field."""
     fields = _of_definition(side.definition)
     for name, value in msgspec.structs.asdict(side.settings).items():
-        match value:
-            case dict() | Struct():
-                parts: dict[str, Any] = (
-                    msgspec.structs.asdict(value) if isinstance(value, Struct) else value
-                )
-                fields |= {f"{name}.{part}": each for part, each in parts.items()}
-            case _:
-                fields[name] = msgspec.to_builtins(value)
+        plain = msgspec.structs.asdict(value) if isinstance(value, Struct) else value
+        if isinstance(plain, dict):
+            parts = cast("dict[str, Any]", plain)
+            fields |= {f"{name}.{part}": each for part, each in parts.items()}
+        else:
+            fields[name] = msgspec.to_builtins(plain)
     return fields
 
 
