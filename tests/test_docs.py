@@ -51,8 +51,8 @@ def test_files_that_are_named_exist() -> None:
 # What counts something, all processes together.
 COUNTING = ("api.app", "workers.dispatcher", "workers.host", "workers.reaper")
 LABELS = {
-    *("decision", "found", "how", "kind", "method", "outcome", "part", "projection", "reason"),
-    *("route", "stage", "state", "status", "vendor", "why", "work"),
+    *("decision", "found", "how", "kind", "method", "mode", "outcome", "part", "projection"),
+    *("reason", "route", "stage", "state", "status", "vendor", "why", "work"),
 }
 _METRIC = re.compile(r"`(argosy_[a-z_]+)(?:\{([a-z,]+)\})?`")
 

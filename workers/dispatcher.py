@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import structlog
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 
 from adapters.wiring import Services
-from domain.builds import BuildClaimed, BuildEnded
+from domain.builds import BuildClaimed, BuildEnded, BuildPlanned, BuildRequested
 from domain.decider import Recorded
 from domain.errors import Unavailable
 from domain.ids import split_stream
@@ -35,7 +35,12 @@ TOLD = Counter(
     "argosy_jobs_told_total", "Jobs that needed a hint beside their append's.", ["outcome"]
 )
 # A build is done by a process that ends with it, so it is counted by who hears of every end.
-BUILDS_ENDED = Counter("argosy_builds_ended_total", "Builds, by how they ended.", ["how"])
+BUILT = Histogram(
+    "argosy_build_seconds",
+    "Time from a build's request to its end.",
+    ["mode", "how"],
+    buckets=(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0),
+)
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -79,8 +84,8 @@ async def _take(services: Services, batch: Sequence[Recorded[Any]], saved: int) 
         match recorded.event:
             case RunClaimed() | BuildClaimed():
                 waiting.pop(recorded.stream, None)
-            case BuildEnded(how=how):
-                BUILDS_ENDED.labels(how).inc()
+            case BuildEnded():
+                await _measure(services, recorded)
             case _:
                 pass
         position = _position(recorded)
@@ -88,6 +93,19 @@ async def _take(services: Services, batch: Sequence[Recorded[Any]], saved: int) 
         await _offer(services, waiting.values(), position)
         return position
     return saved
+
+
+async def _measure(services: Services, ended: Recorded[Any]) -> None:
+    head = await services.store.load(ended.stream)
+    mode = ""
+    for recorded in head.events:
+        match recorded.event:
+            case BuildRequested(mode=wanted) | BuildPlanned(mode=wanted):
+                mode = wanted
+            case _:
+                pass
+    seconds = (ended.at - head.events[0].at).total_seconds()
+    BUILT.labels(mode, ended.event.how).observe(seconds)
 
 
 async def _offer(services: Services, jobs: Iterable[Job], position: int) -> None:

@@ -22,6 +22,7 @@ PRIVILEGES = ("cap_add", "security_opt")
 _IMAGES = {"postgres:17": POSTGRES, "valkey/valkey:9": VALKEY, IMAGE: f"localhost/{IMAGE}"}
 _HOSTS = ("--add-host=postgres:127.0.0.1", "--add-host=redis:127.0.0.1")
 READY_SECONDS = 90.0
+FIRST_METRICS_PORT = 9464
 
 
 class Stack:
@@ -96,6 +97,9 @@ class Stack:
             given = service.get(kind, [])
             service[kind] = [each for each in given if f"{name}:{each}" != self._without]
         flags = flags_of(service, {"master_key": self._secret})
+        # Here all have one address; where compose starts them each has its own.
+        port = FIRST_METRICS_PORT + list(self.services).index(name)
+        flags += as_flags("--env", {"ARGOSY_METRICS_PORT": str(port)})
         network = f"--network=ns:/proc/{self._machine.pid}/ns/net"
         return [network, *_HOSTS, *flags, _IMAGES[service["image"]]]
 
@@ -107,7 +111,7 @@ class Stack:
 
     def _is_ready(self, name: str) -> bool:
         said = self.logs(name)
-        return name == "projections" or '"ready"' in said or '"api.serving"' in said
+        return '"ready"' in said or '"api.serving"' in said
 
     def _until(self, true: Any, what: str) -> None:
         deadline = time.monotonic() + READY_SECONDS

@@ -14,6 +14,7 @@ from domain.builds import BUILD, BuildEnded, ClaimBuild
 from domain.deploying import end_build
 from domain.handling import Unit
 from domain.jobs import BUILDS, RUNS
+from tests.pages import grown, here
 from tests.redis_server import RedisServer, empty
 from tests.workers.worlds import World, eventually
 from workers import leading
@@ -147,6 +148,21 @@ async def test_a_run_waits_for_its_build(world: World, redis_server: RedisServer
 
         assert (await told(redis_server, RUNS, 2))[1] == f"run-{run_id}-1"
     assert await claim_run(world.services, run_id, "host") is not None
+
+
+async def test_how_long_a_build_took_is_measured(world: World) -> None:
+    before = here()
+    async with dispatching(world):
+        for name, how in (("one", "succeeded"), ("other", "failed")):
+            deployed = await world.deploy(name=name, requirements=NEEDS_BUILD)
+            await finish_build(world, deployed.build_id, how)
+
+        async def measured() -> bool:
+            new = grown(before, here())
+            name, mode = "argosy_build_seconds_count", "FAST_OVERLAY"
+            return [new.get((name, how, mode)) for how in ("succeeded", "failed")] == [1, 1]
+
+        await eventually(measured)
 
 
 async def test_a_run_requested_just_as_its_build_ends_does_not_wait_for_ever(
