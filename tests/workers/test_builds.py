@@ -4,6 +4,7 @@ import socket
 import time
 from collections.abc import Iterator
 
+import msgspec
 import psutil
 import pytest
 from msgspec.structs import replace
@@ -19,7 +20,7 @@ from domain.ids import new_id
 from domain.merkle import Frontier, entry_leaf
 from tests.redis_server import RedisServer, empty
 from tests.workers.builds import make_wheel
-from tests.workers.worlds import World, eventually, hosting, processes, tending, workshop
+from tests.workers.worlds import WORKSPACE, World, eventually, hosting, processes, tending, workshop
 from workers.builds import build
 from workers.sandboxes.namespaces import Paths
 
@@ -181,6 +182,40 @@ async def test_a_hint_that_comes_twice_builds_once(world: World, wheels: Setting
         await world.until_all(stream, BuildEnded, 1)
     history = await world.services.store.read(stream)
     assert sum(isinstance(each.event, BuildClaimed) for each in history) == 1
+
+
+async def test_lines_about_a_build_say_which_and_whose_it_is(
+    world: World, silence: Settings, wheels: Settings
+) -> None:
+    """As docs/guides/operate.md promises, whichever worker had it, and also when it is stopped."""
+    deployed = await world.deploy(USES_GREETING, requirements="greeting==1.0\n")
+    stream = f"build-{deployed.build_id}"
+    silence = replace(silence, log_format="json", drain_seconds=0.1)
+    async with tending(world), processes(silence, "build") as (first,):
+        await world.until_all(stream, BuildLogged, 1)
+        await first.stop()
+        async with processes(replace(wheels, log_format="json"), "build") as (second,):
+            await world.until_all(stream, BuildEnded, 1)
+            await second.stop()
+
+    (requested, *_) = await world.services.store.read(stream)
+    for attempt, worker, events in (
+        (1, first, {"build.claimed", "build.draining"}),
+        (2, second, {"build.claimed", "build.ended"}),
+    ):
+        said = [msgspec.json.decode(line) for line in worker.said().splitlines()]
+        about = [each for each in said if each["event"].startswith(("build.", "work."))]
+        assert {each["event"] for each in about} >= events
+        ids = {
+            "process": "build",
+            "build": deployed.build_id,
+            "workspace": WORKSPACE,
+            "request_id": requested.correlation_id,
+            "attempt": attempt,
+        }
+        for each in about:
+            assert ids.items() <= each.items()
+            assert each.keys() >= {"timestamp", "level"}
 
 
 async def _some(found: list[psutil.Process]) -> bool:

@@ -170,7 +170,12 @@ class World:
 
     def meta(self) -> Meta:
         """Return a new command's envelope."""
-        return Meta(actor="key:test", workspace_id=WORKSPACE, command_id=new_id())
+        return Meta(
+            actor="key:test",
+            workspace_id=WORKSPACE,
+            command_id=new_id(),
+            correlation_id=f"request-{new_id()}",
+        )
 
 
 @contextmanager
