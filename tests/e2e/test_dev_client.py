@@ -79,6 +79,35 @@ def test_a_run_is_waited_for_and_cancelled(client: Argosy) -> None:
     assert (ended.status, ended.reason) == ("cancelled", "requested")
 
 
+def test_a_rollback_runs_what_was_built_before_and_leaves_runs_alone(client: Argosy) -> None:
+    needing = {"agent.py": "import idna\nprint('first', idna.encode('\u00e4').decode())\n"}
+    first = client.deploy(needing, name="returning", requirements="idna")
+    assert first.build_required
+    assert client.wait_until_ready(first, timeout=120).serving == first.revision
+    second = "import time\nprint('begun', flush=True)\ntime.sleep(3)\nprint('second')\n"
+    deploy(client, "returning", second)
+    in_flight = client.stream("returning", "go")
+    seen = [next(in_flight)]
+    while seen[-1].data.get("content", "").strip() != "begun":
+        seen.append(next(in_flight))
+    builds = [each.id for each in client.builds.all()]
+
+    made = client.deployments.rollback("returning")
+
+    assert (made.revision, made.rolled_back_to, made.version) == (3, 1, 1)
+    assert made.deployment.serving == 3
+    run = client.invoke("returning", "go", timeout=30)
+    assert (run.revision, run.status, run.output.strip()) == (3, "completed", "first xn--4ca")
+    *_, last = in_flight
+    assert last.data["output"].split() == ["begun", "second"]
+    assert [each.id for each in client.builds.all()] == builds
+    difference = client.deployments.diff("returning", 2, 3)
+    assert difference.requirements.added == ["idna"]
+    assert [file.path for file in difference.files] == ["agent.py"]
+    with pytest.raises(Conflict, match="no earlier revision"):
+        client.deployments.rollback("returning")
+
+
 def test_a_stream_is_replayed_at_every_version(client: Argosy) -> None:
     deploy(client, "shout", "def handler(request):\n    return request['message'].upper()\n")
     run = client.invoke("shout", "hello")
