@@ -13,6 +13,9 @@ from domain.execution import BuildProfile, Mode
 from domain.handling import Unit
 from domain.ids import new_id
 
+# What is not among these is recorded, and refused by its build (workers/builder).
+SUPPORTED: frozenset[Mode] = frozenset({"INSTANT_RUNTIME", "FAST_OVERLAY"})
+
 
 class Foreseen(Struct, frozen=True):
     """What a deploy would lead to. unchanged: it would make nothing, as all of it is there."""
@@ -25,12 +28,14 @@ class Preview(Struct, frozen=True, kw_only=True):
     """What a deploy would answer.
 
     version, revision: the numbers that it would have. unchanged: both are there already.
+    supported: false where the deploy would be taken, and its build refused.
     """
 
     name: str
     version: int
     revision: int
     unchanged: bool
+    supported: bool
     execution_mode: Mode
     build_required: bool
     build_profile: BuildProfile
@@ -57,6 +62,7 @@ async def preview_deploy(
         version=deployed.version,
         revision=deployed.revision,
         unchanged=foreseen.unchanged,
+        supported=decision.mode in SUPPORTED,
         execution_mode=decision.mode,
         build_required=decision.build_required,
         build_profile=decision.build_profile,

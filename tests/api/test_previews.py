@@ -52,6 +52,7 @@ async def test_a_preview_says_what_the_deploy_then_does(
     assert (preview["execution_mode"], preview["build_required"]) == (mode, build)
     assert reason in preview["decision_reason"]
     assert (preview["version"], preview["revision"], preview["unchanged"]) == (1, 1, False)
+    assert preview["supported"] == (mode in ("INSTANT_RUNTIME", "FAST_OVERLAY"))
     assert (await api.services.store.head(), blobs(api)) == (head, stored)
 
     made = (await api.ask("POST", "/v1/workspaces/default/deployments", json=body)).json()
@@ -91,16 +92,21 @@ async def test_a_preview_refuses_what_the_deploy_refuses(
 
 
 @pytest.mark.parametrize(
-    ("body", "state", "kind"),
+    ("body", "state", "kind", "support"),
     [
-        ({"source_files": FILES}, "instant", "source"),
-        ({"source_files": NEEDING}, "preparing_runtime", "source"),
-        ({"source_files": {**FILES, "apt.txt": "x"}}, "compatibility_setup", "source"),
-        ({"image": "ghcr.io/acme/a:1"}, "compatibility_setup", "image"),
+        ({"source_files": FILES}, "instant", "source", "supported"),
+        ({"source_files": NEEDING}, "preparing_runtime", "source", "supported"),
+        (
+            {"source_files": {**FILES, "apt.txt": "x"}},
+            "compatibility_setup",
+            "source",
+            "unsupported",
+        ),
+        ({"image": "ghcr.io/acme/a:1"}, "compatibility_setup", "image", "unsupported"),
     ],
 )
 async def test_the_dialect_previews_in_its_own_words(
-    api: Api, body: dict[str, Any], state: str, kind: str
+    api: Api, body: dict[str, Any], state: str, kind: str, support: str
 ) -> None:
     head, stored = await api.services.store.head(), blobs(api)
     tool = {"name": "shop", "base_url": "https://shop.example"}
@@ -113,7 +119,7 @@ async def test_the_dialect_previews_in_its_own_words(
     assert preview["user_state"] == state
     assert {"state_label", "eta_range", "confidence", "short_reason"} < set(preview)
     details = preview["advanced_details"]
-    assert details["execution_kind"] == kind
+    assert (details["execution_kind"], details["support_level"]) == (kind, support)
     assert (await api.services.store.head(), blobs(api)) == (head, stored)
 
     made = (await api.ask("POST", "/api/deploy", json=body)).json()

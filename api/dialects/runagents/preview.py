@@ -10,7 +10,7 @@ from api.calls import Call
 from api.dialects.runagents.bodies import deploy_body
 from api.dialects.runagents.deploy import asked_for
 from api.dialects.runagents.namespaces import open_place_of
-from api.previews import foresee
+from api.previews import SUPPORTED, foresee
 from domain.execution import BuildProfile, Mode
 from domain.handling import Unit
 
@@ -27,20 +27,20 @@ class Shown(Struct, frozen=True):
     confidence: Confidence
 
 
-# The times are rough: what has to be fetched depends on the requirements. The mode of what is
-# built is confirmed by the build, which is why only the first is certain.
+# The times are rough: what has to be fetched depends on the requirements. What is built is only
+# certain when its requirements are resolved.
 SHOWN: dict[Mode, Shown] = {
     "INSTANT_RUNTIME": Shown("instant", "Ready at once", "a few seconds", "high"),
-    "IMAGE": Shown("compatibility_setup", "Needs a container image", "minutes", "low"),
-    "FAST_OVERLAY": Shown("preparing_runtime", "Installing packages", "under a minute", "medium"),
-    "FULL_BUILD": Shown("compatibility_setup", "Building an environment", "minutes", "low"),
+    "FAST_OVERLAY": Shown("preparing_runtime", "Installing packages", "up to minutes", "medium"),
+    "FULL_BUILD": Shown("compatibility_setup", "Needs an environment of its own", "never", "high"),
+    "IMAGE": Shown("compatibility_setup", "Needs a container runtime", "never", "high"),
 }
 
 
 class Details(Struct, frozen=True, kw_only=True):
     """The same as in a deploy's answer. execution_kind: `source`, `image` or `configuration`.
 
-    support_level: `supported` where the mode is what this server runs best, else `limited`.
+    support_level: `unsupported` for what is recorded and then refused by its build.
     """
 
     execution_mode: Mode
@@ -48,7 +48,7 @@ class Details(Struct, frozen=True, kw_only=True):
     build_profile: BuildProfile
     decision_reason: str
     execution_kind: str
-    support_level: Literal["supported", "limited"]
+    support_level: Literal["supported", "unsupported"]
 
 
 class PreviewAnswer(Struct, frozen=True, kw_only=True):
@@ -86,6 +86,6 @@ async def preview_agent(
             build_profile=decision.build_profile,
             decision_reason=decision.reason,
             execution_kind=str(asked.definition.__struct_config__.tag),
-            support_level="limited" if shown.confidence == "low" else "supported",
+            support_level="supported" if decision.mode in SUPPORTED else "unsupported",
         ),
     )
