@@ -58,6 +58,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     `process` (a person's machine: an ordinary user without cgroups).
     sandbox_uids: uids for sandboxes where a worker is started by root, such as `200000-265535`; by
     default a range that is taken to be free.
+    layer_cache_mb: what layers of agents may take on this machine's disk, in MiB; 0 for no limit.
+    Those in use or used within the hour stay all the same; of the others the longest unused go.
     cgroups: back end of the limits: `auto`, `v2`, `hybrid` or `none`.
     package_index: where builds take packages from: the URL of an index, or an absolute folder of
     wheels; by default what uv's own variables (`UV_DEFAULT_INDEX`…) say, else PyPI.
@@ -95,6 +97,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     warm_sandboxes: Annotated[int, Meta(ge=0, le=1000)] = 4
     limit_scope: Literal["sandbox", "process"] = "sandbox"
     sandbox_uids: str = ""
+    layer_cache_mb: Annotated[int, Meta(ge=0)] = 20_480
     cgroups: Literal["auto", "v2", "hybrid", "none"] = "auto"
     package_index: str = ""
     master_key: Concealed = Concealed()

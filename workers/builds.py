@@ -44,6 +44,7 @@ async def build(settings: Settings, paths: Paths, stream: str) -> None:
         async with open_services(settings, name="build") as services:
             tools = open_tools(settings, services.blobs, paths)
             await build_with(services, tools, stream)
+            await tools.layers.trim()  # there may be no run host on this machine
     except Unavailable as error:  # it was not claimed: the reaper tells of it again
         log.warning("build.put_off", stream=stream, error=error.detail)
 

@@ -39,6 +39,7 @@ JOIN_SECONDS = 3.0
 # Every append wakes all hosts, and next to none is a cancellation: they look at several at once.
 GATHER_SECONDS = 0.02
 ORPHANS_EVERY_SECONDS = 15.0
+TRIM_EVERY_SECONDS = 300.0
 
 SLOTS = Gauge("argosy_run_slots", "Runs that this host holds at most.")
 HOSTED = Gauge("argosy_runs_hosted", "Runs that this host holds now.")
@@ -95,6 +96,7 @@ class RunHost:
             self._background(self._heartbeats.run()),
             self._background(self._hear_cancellations(await self._head())),
             self._background(self._sweep_orphans()),
+            self._background(self._trim_layers()),
             self._background(self._workshop.pool.keep()),
         ]
         expect_plain_runs(self._workshop)
@@ -256,6 +258,11 @@ class RunHost:
             for name in await sweep_orphans(self._cgroups):
                 log.warning("sandbox.orphan_destroyed", sandbox=name)
             await asyncio.sleep(ORPHANS_EVERY_SECONDS)
+
+    async def _trim_layers(self) -> None:
+        while True:
+            await self._workshop.layers.trim()
+            await asyncio.sleep(TRIM_EVERY_SECONDS)
 
     async def _head(self) -> int:
         head = 0

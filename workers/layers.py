@@ -8,6 +8,7 @@ whole machine may have torn is not trusted after the next boot but made again, f
 import asyncio
 import fcntl
 import hashlib
+import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -16,27 +17,37 @@ from pathlib import Path, PurePosixPath
 from secrets import token_hex
 from weakref import WeakValueDictionary
 
+import structlog
+
 from adapters.scratch import disk_work, scratch_directory, scratch_file, sweep_scratch
 from domain.errors import Invalid, NotFound
 from domain.execution import source_digest
 from domain.ports import Blobs
 from workers.archives import MAX_MB, Contents, make_folder, pack, settle, unpack
+from workers.trimming import layer_held, trim_layers
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 
 
+log = structlog.stdlib.get_logger(__name__)
+
+
 class LayerCache:
     """Makes layers on demand. All of them may be used by any uid that can reach the directory.
 
-    Paths stay valid while this machine is up. Raises Unavailable where the disk is full or fails.
+    limit_mb: what `trim` leaves, on the disk; 0 for everything. A path is valid for the next hour,
+    and for as long as it is held by `trimming.layer_held`.
+    Raises Unavailable where the disk is full or fails.
     """
 
-    def __init__(self, directory: Path, blobs: Blobs) -> None:
+    def __init__(self, directory: Path, blobs: Blobs, *, limit_mb: int = 0) -> None:
         self.directory = directory.absolute()
         self._layers = self.directory / "layers"
         self._scratch = self.directory / "scratch"
+        self._sizes = self.directory / "sizes"
+        self._limit_mb = limit_mb
         self._blobs = blobs
         self._making: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         with disk_work("Preparing the layer cache"):
@@ -63,7 +74,7 @@ class LayerCache:
     async def dependencies(self, digest: str) -> Path:
         """Return the layer that `keep` stored, here or on another machine. Raises NotFound."""
         path = self._path(digest)
-        if path.is_dir():
+        if _is_here(path):
             return path
         with scratch_file(self._scratch) as packed:
             await self._blobs.fetch(digest, Path(packed.name))
@@ -98,14 +109,33 @@ class LayerCache:
         """Remove what makers that died left half made; returns how many."""
         return await asyncio.to_thread(sweep_scratch, self._scratch)
 
+    async def trim(self) -> int:
+        """Remove layers that are not in use until the rest is within the limit; returns how many.
+
+        Those that were not used for longest go first; those of the last hour stay. A disk that
+        fails is logged: the next call tries again.
+        """
+        if not self._limit_mb:
+            return 0
+        try:
+            removed = await asyncio.to_thread(
+                trim_layers, self._layers, self._scratch, self._sizes, self._limit_mb << 20
+            )
+        except OSError as error:
+            log.warning("layers.not_trimmed", error=error.strerror)
+            return 0
+        if removed:
+            log.info("layers.trimmed", removed=removed)
+        return removed
+
     async def _layer(
         self, digest: str, prepare: Callable[[], Awaitable[Callable[[Path], None]]]
     ) -> Path:
         path = self._path(digest)
-        if path.is_dir():
+        if _is_here(path):
             return path
         async with self._making.setdefault(digest, asyncio.Lock()):
-            if not path.is_dir():
+            if not _is_here(path):
                 write = await prepare()
                 await asyncio.to_thread(self._make, write, path)
         return path
@@ -117,10 +147,11 @@ class LayerCache:
 
     def _publish(self, tree: Path, path: Path) -> None:
         tree.chmod(0o755)
+        os.utime(tree)
         try:
             tree.rename(path)
         except OSError:
-            if not path.is_dir():  # else somebody made the same layer meanwhile
+            if not _is_here(path):  # else somebody made the same layer meanwhile
                 raise
 
     def _path(self, digest: str) -> Path:
@@ -143,6 +174,13 @@ class LayerCache:
         self._layers.mkdir(exist_ok=True)
         for folder in (self.directory, self._layers, self._scratch):
             folder.chmod(0o755)
+
+
+def _is_here(path: Path) -> bool:
+    """Whether a layer is there; if so, it stays for a while."""
+    with disk_work("Looking for a layer"), suppress(FileNotFoundError), layer_held(path):
+        return True
+    return False
 
 
 def _write_files(files: Mapping[str, bytes], tree: Path) -> None:

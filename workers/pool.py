@@ -25,6 +25,7 @@ from workers.harnesses.harness import Launch
 from workers.programs import Program
 from workers.sandboxes.arguments import check_environment
 from workers.sandboxes.driver import Driver, Mount, Sandbox, Spec
+from workers.trimming import is_layer, layer_held
 
 SOURCE = "/app"  # where agents' source is inside
 
@@ -229,6 +230,7 @@ class Pool:
                     source.chmod(0o755)
             if hollow:
                 spec = replace(spec, layers=(*spec.layers, Mount(str(source), SOURCE)))
+            _hold_layers(spec, stack)
             spec = replace(spec, gateway=str(gateway))
             sandbox = await stack.enter_async_context(self.driver.open(spec))
             return Place(
@@ -238,6 +240,14 @@ class Pool:
                 close=stack.pop_all(),
             )
         raise AssertionError
+
+
+def _hold_layers(spec: Spec, stack: AsyncExitStack) -> None:
+    """Keep the layers that a sandbox shows: one that is removed would be empty inside."""
+    with disk_work("Holding a sandbox's layers"):
+        for mount in spec.layers:
+            if is_layer(path := Path(mount.source)):
+                stack.enter_context(layer_held(path))
 
 
 def shares(size: int, kinds: Sequence[bytes]) -> Mapping[bytes, int]:

@@ -67,7 +67,7 @@ def open_tools(settings: Settings, blobs: Blobs, paths: Paths) -> BuildTools:
         base=base,
         locks={found.name: read_lock(found.name, found.python) for found in base.frameworks},
         python=bases.find_base(),
-        layers=LayerCache(_cache(settings), blobs),
+        layers=_layers(settings, blobs),
         blobs=blobs,
         driver=_driver(settings, paths),
         index=find_index(settings.package_index, os.environ),
@@ -77,7 +77,11 @@ def open_tools(settings: Settings, blobs: Blobs, paths: Paths) -> BuildTools:
 
 def open_layers(services: Services) -> LayerCache:
     """Return this machine's layers, below the data directory."""
-    return LayerCache(_cache(services.settings), services.blobs)
+    return _layers(services.settings, services.blobs)
+
+
+def _layers(settings: Settings, blobs: Blobs) -> LayerCache:
+    return LayerCache(_cache(settings), blobs, limit_mb=settings.layer_cache_mb)
 
 
 def _driver(settings: Settings, paths: Paths) -> Driver:
