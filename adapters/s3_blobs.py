@@ -145,7 +145,8 @@ class S3Blobs:
     async def stored(self) -> AsyncGenerator[Sequence[Stored]]:
         for prefix, aside in (("", False), (_ASIDE, True)):
             with _work(_READING):
-                async for page in obstore.list(self._store, prefix=f"{prefix}sha256/"):
+                pages = obstore.list(self._store, prefix=f"{prefix}sha256/")  # pyright: ignore[reportUnknownMemberType]  # of Arrow's
+                async for page in pages:
                     yield [
                         Stored(
                             digest=digest,

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from domain.agents import AgentArchived, AgentCreated, AgentVersionDrafted, AgentVersionReady
 from domain.builds import BuildEnded, BuildRequested
@@ -128,13 +129,9 @@ def test_blobs_of_another_agent_stay() -> None:
     other.see(record(drafted(1, OLD)))
     other.see(record(ARCHIVED))
     second = record(drafted(1, OLD))
-    other.see(Recorded(**{**_fields(second), "stream": "agent-another"}))
+    other.see(replace(second, stream="agent-another"))
 
     assert other.needed() == {OLD}
-
-
-def _fields(recorded: Recorded[Any]) -> dict[str, Any]:
-    return {name: getattr(recorded, name) for name in Recorded.__struct_fields__}
 
 
 def test_a_log_with_events_of_a_newer_version_is_not_judged() -> None:
