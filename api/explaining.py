@@ -77,8 +77,16 @@ def _fits(value: Any, kind: inspect.Type) -> bool:
     match _bare(kind):
         case inspect.StrType():
             return isinstance(value, str)
-        case inspect.DictType() | inspect.StructType():
+        case inspect.DictType():
             return isinstance(value, dict)
+        case inspect.StructType(cls=struct):
+            try:
+                msgspec.convert(value, struct)
+            except msgspec.ValidationError:
+                return False
+            return True
+        case inspect.UnionType(types=types):
+            return any(_fits(value, each) for each in types)
         case _:
             return True
 

@@ -134,11 +134,14 @@ class Revisions(Controller):
         self,
         workspace: FromPath[str],
         slug: FromPath[str],
-        before: Annotated[int, QueryParameter(ge=1, le=MAX_NUMBER)],
-        after: Annotated[int, QueryParameter(ge=1, le=MAX_NUMBER)],
         call: NamedDependency[Call],
+        before: Annotated[int | None, QueryParameter(ge=1, le=MAX_NUMBER)] = None,
+        after: Annotated[int | None, QueryParameter(ge=1, le=MAX_NUMBER)] = None,
     ) -> Difference:
-        """Compare two revisions: files, requirements, configuration. Texts where they are small."""
+        """Compare two revisions: files, requirements, configuration. Texts where they are small.
+
+        after: the newest if left out; before: the one before that.
+        """
         place = await call.workspace(workspace)
         id = await call.named(place, DEPLOYMENT_NAMES, slug)
         deployment = (await fold(call.store, DEPLOYMENT, id)).state
@@ -146,6 +149,8 @@ class Revisions(Controller):
             raise NotFound(f"There is no deployment {slug[:100]!r}.")
         agent = last_active((await fold(call.store, AGENT, deployment.agent_id)).state)
         assert agent is not None
+        after = after or deployment.latest
+        before = before or max(1, after - 1)
         compared = compare(*(_side(deployment, agent, number) for number in (before, after)))
         return await _answer(before, after, compared, call.services.blobs)
 

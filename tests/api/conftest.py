@@ -210,6 +210,10 @@ async def listening(
         yield f"http://127.0.0.1:{port}"
     finally:
         app.state.shared.hub.close()
+        # As in tests/accepting.py: what was accepted just now has to become a connection first.
+        for each in [sock for one in server.servers for sock in one.sockets]:
+            asyncio.get_running_loop().remove_reader(each.fileno())
+        await asyncio.sleep(0)
         server.should_exit = True
         await task
 

@@ -95,6 +95,10 @@ async def test_another_workspaces_key_sees_nothing(api: Api) -> None:
             "name": "echo",
             "source": {"files": {"agent.py": "print(2)"}},
         },
+        "/v1/workspaces/{workspace:str}/deploy/preview": {
+            "name": "echo",
+            "source": {"files": {"agent.py": "print(2)"}},
+        },
         "/v1/workspaces/{workspace:str}/deployments/{slug:str}/runs": {"message": "x"},
         "/api/agents/{namespace:str}/{name:str}/invoke": {"message": "x"},
         "/v1/workspaces/{workspace:str}/tools/{name:str}": {"base_url": "https://a.example"},

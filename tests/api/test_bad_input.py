@@ -36,7 +36,7 @@ BAD_DEPLOYS: list[tuple[Any, int, str, str]] = [
     ({**GOOD, "max_attempts": 0}, 400, "max_attempts", ">= 1"),
     ({**GOOD, "limits": {"memory": 5}}, 400, "limits.memory", "memory_mb"),
     ({**GOOD, "limits": {"memory_mb": 1}}, 400, "limits.memory_mb", ">= 32"),
-    (files({"agent.py": 5}), 400, "source.files.agent.py", "`str`"),
+    (files({"agent.py": 5}), 400, "source.files.agent.py", "`str | object`"),
     ({**GOOD, "environment": {"A": None}}, 400, "environment.A", "`str`"),
     ({**GOOD, "environment": {"1A": "x"}}, 422, "environment.1A", "letters"),
     ({**GOOD, "environment": {"A": "x\0y"}}, 422, "environment.A", "NUL"),

@@ -188,12 +188,21 @@ async def test_a_large_file_is_named_and_not_shown(api: Api) -> None:
     )
 
 
+async def test_a_diff_is_of_the_newest_revision_if_nothing_is_said(api: Api) -> None:
+    for text in ("print(1)\n", "print(2)\n", "print(3)\n"):
+        await api.deploy(source=source(text))
+
+    found = (await api.ask("GET", f"{ECHO}/diff")).json()
+
+    assert (found["before"], found["after"]) == (2, 3)
+
+
 async def test_a_diff_with_a_revision_that_is_not_there_is_refused(api: Api) -> None:
     await api.deploy()
 
     statuses = [
         (await api.ask("GET", f"{ECHO}/diff?{query}")).status_code
-        for query in ("before=1&after=2", "before=0&after=1", "after=1")
+        for query in ("before=1&after=2", "before=0&after=1", "after=x")
     ]
 
     assert statuses[0] == 404
