@@ -135,12 +135,12 @@ class Revisions(Controller):
         workspace: FromPath[str],
         slug: FromPath[str],
         call: NamedDependency[Call],
-        before: Annotated[int | None, QueryParameter(ge=1, le=MAX_NUMBER)] = None,
-        after: Annotated[int | None, QueryParameter(ge=1, le=MAX_NUMBER)] = None,
+        before: Annotated[int, QueryParameter(ge=0, le=MAX_NUMBER)] = 0,
+        after: Annotated[int, QueryParameter(ge=0, le=MAX_NUMBER)] = 0,
     ) -> Difference:
         """Compare two revisions: files, requirements, configuration. Texts where they are small.
 
-        after: the newest if left out; before: the one before that.
+        after: the newest if 0 or left out; before: the one before that.
         """
         place = await call.workspace(workspace)
         id = await call.named(place, DEPLOYMENT_NAMES, slug)

@@ -202,7 +202,7 @@ async def test_a_diff_with_a_revision_that_is_not_there_is_refused(api: Api) -> 
 
     statuses = [
         (await api.ask("GET", f"{ECHO}/diff?{query}")).status_code
-        for query in ("before=1&after=2", "before=0&after=1", "after=x")
+        for query in ("before=1&after=2", "before=-1&after=1", "after=x")
     ]
 
     assert statuses[0] == 404
