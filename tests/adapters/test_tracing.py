@@ -1,6 +1,8 @@
 """Traces: on when a collector is named, and never in the way of anything."""
 
+import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 from opentelemetry.trace import INVALID_SPAN, SpanKind
@@ -22,6 +24,17 @@ from tests.collectors import Collector, collecting
 GIVEN = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 UNSAMPLED = f"{GIVEN[:-2]}00"
 TRACE = GIVEN[3:35]
+
+
+@pytest.fixture(autouse=True)
+def _over(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Wait for what still tries to send: its pauses are random, as tests elsewhere must not be."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "2")
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        thread.join(20)
+        assert not thread.is_alive(), thread.name
 
 
 def use(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
