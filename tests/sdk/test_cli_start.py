@@ -9,22 +9,26 @@ from pathlib import Path
 import pytest
 
 ARGOSY = Path(sys.executable).with_name("argosy")
-MOST_SECONDS = 0.250
+MOST_SECONDS = 0.120  # more than Python itself takes to start
 TRIES = 10
 
 
-def fastest(*command: str) -> float:
-    """Return the seconds of the fastest of some runs: what is slow is somebody else's load."""
-    times: list[float] = []
-    for _ in range(TRIES):
-        began = time.perf_counter()
-        subprocess.run(command, capture_output=True, check=True, timeout=30)
-        times.append(time.perf_counter() - began)
-    return min(times)
+def seconds_of(*command: str) -> float:
+    """Return how long a command takes."""
+    began = time.perf_counter()
+    subprocess.run(command, capture_output=True, check=True, timeout=30)
+    return time.perf_counter() - began
 
 
 def test_help_is_there_at_once() -> None:
-    assert fastest(str(ARGOSY), "--help") < MOST_SECONDS
+    """Of some runs the fastest counts, in turns with Python's: the rest is somebody else's load."""
+    turns = [
+        (seconds_of(str(ARGOSY), "--help"), seconds_of(sys.executable, "-c", ""))
+        for _ in range(TRIES)
+    ]
+    helps, pythons = zip(*turns, strict=True)
+
+    assert min(helps) - min(pythons) < MOST_SECONDS
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["deploy", "--help"]])
