@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from adapters.event_store.tail import Page, Tails
 from domain.agents import AgentArchived
 from domain.decider import Recorded
 from domain.ports import Appended
+from tests.recording import record
 
 TURNS = 5  # of the loop, after which a follower that has nothing to do waits
 
@@ -58,21 +58,8 @@ async def settle() -> None:
 
 def recorded_at(position: int) -> Recorded[Any]:
     """Return some event."""
-    return Recorded(
-        stream="agent-1",
-        version=position,
-        position=position,
-        workspace_id="workspace-1",
-        type=AgentArchived.tag(),
-        schema_version=1,
-        at=datetime.now(UTC),
-        actor="key:1",
-        command_id="command-1",
-        correlation_id="",
-        causation_id="",
-        data=b"{}",
-        event=AgentArchived(agent_id="agent-1"),
-    )
+    archived = AgentArchived(agent_id="1")
+    return record(archived, "agent-1", version=position, position=position)
 
 
 async def test_a_position_is_looked_for_once_however_often_it_is_told(log: Log) -> None:

@@ -1,37 +1,21 @@
 """What followers see: one object per stored event, and exactly one that says it is over."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
 
-from domain.decider import Event, Recorded
+from domain.decider import Event
 from domain.live import TERMINAL, live_view
 from domain.registry import TYPES, Unknown
 from tests.goldens import example
+from tests.recording import record
 
 FOLLOWED = sorted(tag for tag in TYPES if tag.startswith(("run.", "build.")))
 
 
 def view(event: Event, version: int = 7) -> dict[str, Any]:
-    return live_view(
-        Recorded(
-            stream="run-r",
-            version=version,
-            position=None,
-            workspace_id="w",
-            type=event.tag(),
-            schema_version=1,
-            at=datetime(2026, 11, 22, 23, 0, 1, tzinfo=UTC),
-            actor="system",
-            command_id="c",
-            correlation_id="",
-            causation_id="",
-            data=b"",
-            event=event,
-        )
-    )
+    return live_view(record(event, "run-r", version=version, position=None))
 
 
 @pytest.mark.parametrize("tag", FOLLOWED)

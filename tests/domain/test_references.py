@@ -1,6 +1,5 @@
 """Which blobs the log needs: of agents and workspaces that were deleted, and of what is history."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,9 +11,9 @@ from domain.decider import Event, Recorded, Unknown
 from domain.errors import WrittenByNewer
 from domain.execution import Artifact, SourceDefinition
 from domain.references import References
-from domain.registry import encode
 from domain.runs import RunEnded, RunFile, RunRequested
 from domain.workspaces import WorkspaceArchived
+from tests.recording import record
 
 
 def digest(number: int) -> str:
@@ -67,30 +66,16 @@ def drafted(version: int, blob: str) -> AgentVersionDrafted:
     )
 
 
-def record(event: Event, data: bytes = b"") -> Recorded[Any]:
+def recorded(event: Event, data: bytes = b"") -> Recorded[Any]:
     category = event.tag().split(".", maxsplit=1)[0]
     ids = {"agent": "a", "build": "b", "run": "r", "workspace": "w"}
-    return Recorded(
-        stream=f"{category}-{ids.get(category, 'x')}",
-        version=1,
-        position=1,
-        workspace_id="w",
-        type=event.tag(),
-        schema_version=1,
-        at=datetime.fromtimestamp(0, UTC),
-        actor="system",
-        command_id="",
-        correlation_id="",
-        causation_id="",
-        data=data or encode(event),
-        event=event,
-    )
+    return record(event, f"{category}-{ids.get(category, 'x')}", data=data)
 
 
 def needed(*events: Event) -> set[str]:
     references = References()
     for event in events:
-        references.see(record(event))
+        references.see(recorded(event))
     return references.needed() & {OLD, NEW, LAYER, OUTPUT, LEFT}
 
 
@@ -125,10 +110,10 @@ def test_a_run_or_build_under_way_needs_what_was_deleted_until_it_ends(
 
 def test_blobs_of_another_agent_stay() -> None:
     other = References()
-    other.see(record(CREATED))
-    other.see(record(drafted(1, OLD)))
-    other.see(record(ARCHIVED))
-    second = record(drafted(1, OLD))
+    other.see(recorded(CREATED))
+    other.see(recorded(drafted(1, OLD)))
+    other.see(recorded(ARCHIVED))
+    second = recorded(drafted(1, OLD))
     other.see(replace(second, stream="agent-another"))
 
     assert other.needed() == {OLD}
@@ -136,4 +121,4 @@ def test_blobs_of_another_agent_stay() -> None:
 
 def test_a_log_with_events_of_a_newer_version_is_not_judged() -> None:
     with pytest.raises(WrittenByNewer):
-        References().see(record(Unknown(), b'{"type":"agent.restored"}'))
+        References().see(recorded(Unknown(), b'{"type":"agent.restored"}'))
