@@ -10,7 +10,7 @@ from api.times import stamp
 from domain.decider import Decider, Recorded
 from domain.errors import NotFound
 from domain.ids import stream_name
-from domain.ports import EventStore, StreamHead
+from domain.ports import NOTHING, EventStore, StreamHead
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
@@ -48,9 +48,7 @@ async def fold[C, S, E](
     An id that cannot be one gives the decider's initial state.
     """
     if not is_id(id):
-        return Folded(
-            id, decider.initial, StreamHead(events=(), folding_version=0, version=0, attempt=0)
-        )
+        return Folded(id, decider.initial, NOTHING)
     head = await store.load(stream_name(decider.category, id))
     if events is not None and events < len(head.events):
         kept = head.events[:events]

@@ -125,11 +125,12 @@ async def _texts(
     for path, digest in kept.items():
         if digest not in known:
             raise _not_kept(path, name)
-    for path, digest in kept.items():
-        try:
-            texts[path] = (await call.services.blobs.get(digest)).decode()
-        except NotFound:
-            raise _not_kept(path, name) from None
+    try:
+        contents = await call.services.blobs.get_all(list(kept.values()))
+    except NotFound as lost:
+        path = next(path for path, digest in kept.items() if digest == lost.members["digest"])
+        raise _not_kept(path, name) from None
+    texts |= {path: data.decode() for path, data in zip(kept, contents, strict=True)}
     return {path: texts[path] for path in files}
 
 

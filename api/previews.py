@@ -9,12 +9,9 @@ from api.calls import Call
 from api.deployments import deploy_of
 from api.new_deployments import NewDeployment
 from domain.deploying import Deploy, Deployed, deploy
-from domain.execution import BuildProfile, Mode
+from domain.execution import SUPPORTED, BuildProfile, Mode
 from domain.handling import Unit
 from domain.ids import new_id
-
-# What is not among these is recorded, and refused by its build (workers/builder).
-SUPPORTED: frozenset[Mode] = frozenset({"INSTANT_RUNTIME", "FAST_OVERLAY"})
 
 
 class Foreseen(Struct, frozen=True):

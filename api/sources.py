@@ -4,7 +4,6 @@ Everything is checked before anything is stored; blobs of a deploy that is refus
 that nothing refers to.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping
 
@@ -12,7 +11,7 @@ from msgspec import Struct
 
 from api.syntax import Syntax
 from domain.errors import Invalid
-from domain.execution import ConfigurationDefinition, Definition, SourceDefinition
+from domain.execution import ConfigurationDefinition, Definition, SourceDefinition, digest_of
 from domain.frameworks import find_framework
 from domain.ports import Blobs
 from domain.sources import check_files, find_entry_point, holds_no_code
@@ -76,7 +75,7 @@ async def _kept(files: Mapping[str, str], blobs: Blobs | None) -> dict[str, str]
     paths = sorted(files)
     contents = [files[path].encode() for path in paths]
     if blobs is None:
-        digests = [f"sha256:{hashlib.sha256(each).hexdigest()}" for each in contents]
+        digests = [digest_of(each) for each in contents]
     else:
         digests = await blobs.put_all(contents)
     return dict(zip(paths, digests, strict=True))

@@ -13,6 +13,9 @@ from msgspec import Struct
 type Mode = Literal["INSTANT_RUNTIME", "FAST_OVERLAY", "FULL_BUILD", "IMAGE"]
 type BuildProfile = Literal["none", "instant", "fast_overlay", "full"]
 
+# What is not among these is recorded, and refused by its build.
+SUPPORTED: frozenset[Mode] = frozenset({"INSTANT_RUNTIME", "FAST_OVERLAY"})
+
 # Provided by every base environment: the in-sandbox module answers to both names.
 PROVIDED = frozenset({"argosy", "runagents"})
 
@@ -116,10 +119,15 @@ class Artifact(Struct, frozen=True, kw_only=True, omit_defaults=True):
     base_packages: str = ""
 
 
+def digest_of(data: bytes) -> str:
+    """Return how bytes are addressed: `sha256:<64 hex digits>`."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
 def source_digest(files: Mapping[str, str]) -> str:
     """Return the digest of a source layer: of the paths and digests of its files, in order."""
     listing = "".join(f"{files[path]} {path}\n" for path in sorted(files))
-    return f"sha256:{hashlib.sha256(listing.encode()).hexdigest()}"
+    return digest_of(listing.encode())
 
 
 def instant_artifact(definition: Definition, base: Base) -> Artifact | None:

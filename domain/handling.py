@@ -18,6 +18,7 @@ from domain.errors import (
 )
 from domain.ids import stream_name
 from domain.ports import (
+    NOTHING,
     Answer,
     Appended,
     Change,
@@ -30,8 +31,6 @@ from domain.ports import (
 )
 
 ATTEMPTS = 10  # in one process units of one key queue up, so only other processes collide
-
-NOTHING = StreamHead(events=(), folding_version=0, version=0, attempt=0)
 
 
 class Idempotency(Struct, frozen=True, kw_only=True):

@@ -100,6 +100,10 @@ class StreamHead(Struct, frozen=True, kw_only=True):
     attempt: int
 
 
+NOTHING = StreamHead(events=(), folding_version=0, version=0, attempt=0)
+"""The head of a stream that has nothing yet."""
+
+
 class EventStore(Protocol):
     """The log. Contract: tests/contracts/test_event_store*.py, on SQLite and PostgreSQL."""
 

@@ -9,7 +9,7 @@ import structlog
 
 from adapters.event_store.scripts import Rows
 from domain.decider import Recorded, Unknown
-from domain.ports import StreamHead
+from domain.ports import NOTHING, StreamHead
 from domain.registry import decode
 
 log = structlog.stdlib.get_logger(__name__)
@@ -125,7 +125,7 @@ def _say_once(type_: str, schema_version: int) -> None:
 def stream_head(rows: Rows) -> StreamHead:
     """Return what `LOAD` found."""
     if not rows:
-        return StreamHead(events=[], folding_version=0, version=0, attempt=0)
+        return NOTHING
     version, folding_version, attempt = rows[0][:3]
     # A stream of entries alone has one row, with nothing in the event's columns.
     events = recorded([row[3:] for row in rows if row[3] is not None])

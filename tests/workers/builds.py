@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from adapters.base_locks import Locked
 from adapters.blobs import FolderBlobs
+from adapters.pins import Pinned
 from adapters.scratch import remove_tree
 from domain.builds import BuildEnded, BuildPlanned, BuildRequested
 from domain.entries import BuildLogged
@@ -196,7 +196,7 @@ class Builder:
         *,
         limits: Limits = LIMITS,
         packages: Mapping[str, str] | None = None,
-        locks: Mapping[str, tuple[Locked, ...]] | None = None,
+        locks: Mapping[str, tuple[Pinned, ...]] | None = None,
     ) -> None:
         python = find_base()
         self.blobs = FolderBlobs(directory / "blobs")

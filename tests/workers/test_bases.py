@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.base_locks import Locked
+from adapters.pins import Pinned
 from domain.builds import BuildEnded
 from domain.errors import NotFound
 from domain.execution import Artifact
@@ -32,7 +32,7 @@ def directory() -> Iterator[Path]:
 
 
 @pytest.fixture
-def locks(directory: Path) -> dict[str, tuple[Locked, ...]]:
+def locks(directory: Path) -> dict[str, tuple[Pinned, ...]]:
     """The base of a framework with two packages, and one that the index does not have."""
     folder = directory / "index"
     graph = make_wheel(folder, "graph", "1.0", requires=["core<2"])
@@ -41,21 +41,21 @@ def locks(directory: Path) -> dict[str, tuple[Locked, ...]]:
     make_wheel(folder, "extra", "0.1", requires=["core>=1"])
     return {
         "langgraph": (
-            Locked("core", "1.5", (f"sha256:{core}",)),
-            Locked("graph", "1.0", (f"sha256:{graph}",)),
+            Pinned("core", "1.5", (f"sha256:{core}",)),
+            Pinned("graph", "1.0", (f"sha256:{graph}",)),
         ),
-        "crewai": (Locked("crew", "1.0", (f"sha256:{core}",)),),
+        "crewai": (Pinned("crew", "1.0", (f"sha256:{core}",)),),
     }
 
 
 @pytest.fixture
-def index(directory: Path, locks: dict[str, tuple[Locked, ...]]) -> Iterator[Index]:
+def index(directory: Path, locks: dict[str, tuple[Pinned, ...]]) -> Iterator[Index]:
     with serve(Index(directory / "index")) as served:
         yield served
 
 
 @pytest.fixture
-def builder(directory: Path, index: Index, locks: dict[str, tuple[Locked, ...]]) -> Builder:
+def builder(directory: Path, index: Index, locks: dict[str, tuple[Pinned, ...]]) -> Builder:
     return Builder(directory, the_driver(), local(index), locks=locks)
 
 

@@ -4,7 +4,7 @@ from domain.errors import NotFound
 from domain.execution import Base
 from workers.builder.failures import Failure
 from workers.builder.overlay import Overlay, find_overlay, make_overlay
-from workers.builder.plan import Lock, Pinned
+from workers.builder.plan import Lock
 from workers.builder.tools import BuildTools
 from workers.builder.uv import Say
 
@@ -31,5 +31,4 @@ async def make_base_layer(tools: BuildTools, base: Base, say: Say) -> Overlay | 
 
 
 def _lock(tools: BuildTools, base: Base) -> Lock:
-    packages = tools.locks[base.name]
-    return Lock(tuple(Pinned(one.name, one.version, one.hashes) for one in packages), 0.0)
+    return Lock(tools.locks[base.name], 0.0)

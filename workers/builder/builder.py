@@ -11,6 +11,7 @@ from domain.builds import BuildEnded, BuildPlanned, BuildRequested
 from domain.entries import BuildLogged, LogStream
 from domain.errors import ArgosyError, Invalid, NotFound, Unavailable
 from domain.execution import (
+    SUPPORTED,
     Artifact,
     Base,
     Definition,
@@ -124,7 +125,7 @@ class _Build:
         request = self._request
         await self._say(f"Version {request.version} of {request.agent_name}, over {base.name}")
         decision = decide_mode(definition, base)
-        if decision.mode in REFUSALS:
+        if decision.mode not in SUPPORTED:
             await self._plan(decision.mode, decision.reason)
             why, hint = REFUSALS[decision.mode]
             detail = f"{why} {decision.reason}"

@@ -4,13 +4,13 @@ The result is a lock: names, versions and hashes, and nothing of the index it ca
 """
 
 import hashlib
-import re
 import time
 
 import msgspec
 from msgspec import Struct
 
-from domain.execution import PROVIDED, Base, normalised
+from adapters.pins import Pinned, read_pins
+from domain.execution import PROVIDED, Base, digest_of
 from workers.builder.failures import Failure, explain
 from workers.builder.memory import recall, remember
 from workers.builder.requirements import Requirements, Wanted
@@ -21,17 +21,6 @@ REMEMBER_SECONDS = 600  # as long as PyPI lets its answers be cached
 STEP = "resolve"
 KIND = "resolutions"
 PINS = "/etc/argosy-pins.txt"
-
-_PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)")
-_HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})")
-
-
-class Pinned(Struct, frozen=True):
-    """One package of a lock, and the digests of its files that may be installed."""
-
-    name: str
-    version: str
-    hashes: tuple[str, ...]
 
 
 class Lock(Struct, frozen=True):
@@ -53,7 +42,7 @@ class Lock(Struct, frozen=True):
     @property
     def digest(self) -> str:
         """The lock's digest; empty if there is nothing to install."""
-        return f"sha256:{hashlib.sha256(self.text.encode()).hexdigest()}" if self.packages else ""
+        return digest_of(self.text.encode()) if self.packages else ""
 
 
 async def resolve(
@@ -81,7 +70,7 @@ async def resolve(
         lines = {name: wanted.line for name, wanted in by_name.items()}
         return explain(STEP, ran.complaint, lines, base.python)
     packages: list[Pinned] = []
-    for package in _read_lock(ran.answer):
+    for package in read_pins(ran.answer):
         if base.packages.get(package.name) == package.version:
             continue
         checked = _only_allowed(package, by_name.get(package.name))
@@ -100,16 +89,6 @@ def _arguments(tools: BuildTools) -> list[str]:
         *(f"--no-emit-package={name}" for name in sorted(PROVIDED)),
         *tools.index.arguments,
     ]
-
-
-def _read_lock(text: str) -> list[Pinned]:
-    """Read uv's answer; packages by normalised name, hashes in order."""
-    packages: list[Pinned] = []
-    for entry in text.replace("\\\n", " ").splitlines():
-        if match := _PINNED.match(entry):
-            hashes = tuple(sorted(_HASH.findall(entry)))
-            packages.append(Pinned(normalised(match[1]), match[2], hashes))
-    return sorted(packages, key=lambda package: package.name)
 
 
 def _only_allowed(package: Pinned, wanted: Wanted | None) -> Pinned | Failure:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from adapters.base_locks import Locked
+from adapters.pins import Pinned
 from domain.execution import Base
 from domain.limits import Limits
 from domain.ports import Blobs
@@ -33,6 +33,6 @@ class BuildTools(Struct, frozen=True, kw_only=True):
     blobs: Blobs
     driver: Driver
     index: PackageIndex
-    locks: Mapping[str, tuple[Locked, ...]] = {}
+    locks: Mapping[str, tuple[Pinned, ...]] = {}
     limits: Limits = BUILD_LIMITS
     scope: Scope = "sandbox"

@@ -10,8 +10,8 @@ from api.calls import Call
 from api.dialects.runagents.bodies import deploy_body
 from api.dialects.runagents.deploy import asked_for
 from api.dialects.runagents.namespaces import open_place_of
-from api.previews import SUPPORTED, foresee
-from domain.execution import BuildProfile, Mode
+from api.previews import foresee
+from domain.execution import SUPPORTED, BuildProfile, Mode
 from domain.handling import Unit
 
 type UserState = Literal["instant", "preparing_runtime", "compatibility_setup"]
