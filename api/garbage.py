@@ -46,17 +46,19 @@ async def collect_garbage(
 
 def _lines(done: Collected, grace_hours: float) -> list[str]:
     hours = f"{grace_hours:g} h"
+    will = "" if done.deleted else "would be "
+    amounts = {
+        "kept, because the log needs them": done.named,
+        f"kept, because they are younger than {hours}": done.young,
+        f"set aside, for less than {hours} so far": done.waiting,
+        f"{will}set aside": done.set_aside,
+        f"{will}removed": done.removed,
+        f"{will}put back": done.brought_back,
+    }
+    width = max(map(len, amounts))
     lines = [
         f"The log up to position {done.position} was read.",
-        f"  kept, because the log needs them:          {_shown(done.named)}",
-        f"  kept, because they are younger than {hours}: {_shown(done.young)}",
-        f"  set aside, for less than {hours} so far:     {_shown(done.waiting)}",
-    ]
-    will = "" if done.deleted else "would be "
-    lines += [
-        f"  {will}set aside: {_shown(done.set_aside)}",
-        f"  {will}removed:   {_shown(done.removed)}",
-        f"  {will}put back:  {_shown(done.brought_back)}",
+        *(f"  {what:<{width}}  {_shown(amount)}" for what, amount in amounts.items()),
     ]
     if not done.deleted:
         return [*lines, "Nothing was changed: --delete does it."]
@@ -66,4 +68,4 @@ def _lines(done: Collected, grace_hours: float) -> list[str]:
 
 
 def _shown(amount: Amount) -> str:
-    return f"{amount.blobs} blobs of {amount.bytes} bytes"
+    return f"{amount.blobs:>8} blobs  {amount.bytes:>14,} bytes"
