@@ -15,6 +15,7 @@ from adapters.event_store.postgres import PostgresDatabase, open_postgres
 from adapters.event_store.store import Store, open_store
 from adapters.leases import SqlLeases
 from domain.ports import Appended
+from tests.accepting import accepting
 from tests.adapters.deaf_line import Line, deaf_line
 from tests.postgres import postgres_server, postgres_url
 from tests.redis_server import RedisServer, redis_server
@@ -129,23 +130,20 @@ async def test_both_ends_of_a_postgresql_connection_watch_it(postgres_url: str) 
 async def test_connections_to_redis_are_watched() -> None:
     """A subscriber says nothing, and would wait for a vanished server for ever."""
 
-    def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
-    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
-    host, port = server.sockets[0].getsockname()
-    url = f"redis://{host}:{port}"
-    # Any: how redis-py opens a socket is its own business.
-    waiting: Any = connect(url).connection_pool.make_connection()
-    await waiting._connect()
-    blocking: Any = connect_blocking(url).connection_pool.make_connection()
-    with await asyncio.to_thread(blocking._connect) as found:
-        assert _watched(found)
+    async with accepting(hang_up) as port:
+        url = f"redis://127.0.0.1:{port}"
+        # Any: how redis-py opens a socket is its own business.
+        waiting: Any = connect(url).connection_pool.make_connection()
+        await waiting._connect()
+        blocking: Any = connect_blocking(url).connection_pool.make_connection()
+        with await asyncio.to_thread(blocking._connect) as found:
+            assert _watched(found)
 
-    assert _watched(waiting._writer.get_extra_info("socket"))
-    await waiting.disconnect(nowait=True)
-    server.close()
-    await server.wait_closed()
+        assert _watched(waiting._writer.get_extra_info("socket"))
+        await waiting.disconnect(nowait=True)
 
 
 async def test_a_subscriber_whose_server_has_vanished_says_so(redis_server: RedisServer) -> None:
