@@ -54,6 +54,7 @@ NATIVE = (
     agents.AgentsById,
     builds.list_workspace_builds,
     builds.show_build,
+    builds.cancel_build,
     builds.follow_build,
     runs.create_run,
     runs.list_workspace_runs,

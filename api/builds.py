@@ -1,14 +1,14 @@
-"""Builds: list, show, follow."""
+"""Builds: list, show, cancel, follow."""
 
-from typing import Any, Literal
+from typing import Any
 
-from litestar import Request, Response, get
+from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath
+from litestar.params import FromPath, JSONBody
 from msgspec import Struct
 from structlog.contextvars import bind_contextvars
 
-from api.calls import Call
+from api.calls import Call, positioned
 from api.folding import Folded, fold, missing
 from api.following import (
     After,
@@ -20,20 +20,21 @@ from api.following import (
     resume_after,
 )
 from api.paging import Cursor, Limit, Listed, listed
+from api.runs import Cancel
 from api.times import stamp
-from domain import builds
-from domain.builds import BUILD
+from domain import builds, deploying
+from domain.builds import BUILD, BuildStep
 from domain.execution import Mode
+from domain.handling import Unit
 from domain.ids import stream_name
-from projections.builds import BuildRow, Plan, list_builds
-
-type BuildStatus = Literal["waiting", "running", "succeeded", "failed", "cancelled"]
+from projections.builds import BuildRow, BuildStatus, Plan, list_builds
 
 
 class Build(Struct, frozen=True, kw_only=True):
     """A build. mode: provisional until there is a `plan`.
 
     step, detail, hint: where a failed build failed, what is wrong, what to do.
+    steps: how long each took, once it has ended; lists leave it empty.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Build(Struct, frozen=True, kw_only=True):
     attempt: int
     created_at: str
     ended_at: str | None
+    steps: list[BuildStep] = []
 
 
 @get(
@@ -80,6 +82,45 @@ async def list_workspace_builds(
 async def show_build(build_id: FromPath[str], call: NamedDependency[Call]) -> Build:
     """Show a build."""
     return shown(await _visible(call, build_id))
+
+
+class BuildMade(Struct, frozen=True):
+    """The stored answer of a command on a build. `events`: how many folding events it had then."""
+
+    build_id: str
+    events: int
+
+
+@post(
+    "/builds/{build_id:str}/cancel",
+    operation_id="CancelBuild",
+    status_code=202,
+    opt={"needs": "write"},
+    tags=["Builds"],
+)
+async def cancel_build(
+    build_id: FromPath[str], call: NamedDependency[Call], data: JSONBody[Cancel | None] = None
+) -> Response[Build]:
+    """Ask for a build's end, which fails the revisions and runs that wait for it.
+
+    One that no worker has taken yet ends at once.
+    """
+    found = await _visible(call, build_id)
+    assert not isinstance(found.state, builds.Absent)
+    detail = (data and data.detail) or f"Cancelled by {call.caller.name}."
+
+    async def work(unit: Unit) -> BuildMade:
+        await deploying.cancel_build(unit, build_id, detail)
+        return BuildMade(build_id, await unit.length(BUILD.category, build_id))
+
+    made = await call.once(
+        work,
+        BuildMade,
+        workspace_id=found.state.request.workspace_id,
+        key=stream_name(BUILD.category, build_id),
+    )
+    found = await fold(call.store, BUILD, build_id, events=made.facts.events)
+    return positioned(shown(found), made.position, 202)
 
 
 @get(
@@ -119,16 +160,17 @@ def shown(found: Folded[builds.Build]) -> Build:
     state = found.state
     step = detail = hint = ""
     ended_at = plan = None
+    steps: list[BuildStep] = []
     match state:
         case builds.Absent():
             raise missing("build", found.id)
         case builds.Waiting(attempts=attempt):
             status = "waiting"
         case builds.Running(attempt=attempt, plan=plan):
-            status = "running"
+            status = "cancelling" if state.cancel_requested else "running"
         case builds.Ended(end=end, plan=plan):
             status, attempt, ended_at = end.how, end.attempt, found.updated_at
-            step, detail, hint = end.step, end.detail, end.hint
+            step, detail, hint, steps = end.step, end.detail, end.hint, end.steps
     request = state.request
     return Build(
         id=found.id,
@@ -147,6 +189,7 @@ def shown(found: Folded[builds.Build]) -> Build:
         attempt=attempt,
         created_at=found.created_at,
         ended_at=ended_at,
+        steps=steps,
     )
 
 

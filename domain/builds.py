@@ -1,6 +1,7 @@
 """A build: makes an agent's version runnable, and logs how. Stream `build-<id>`.
 
 Waiting -> Running -> Ended; a lost worker sends it back to Waiting; may end from any state.
+Cancelling a running one is a request to its worker; cancelling a waiting one ends it at once.
 Its log lines are entries (`BuildLogged`).
 """
 
@@ -14,6 +15,7 @@ from domain.errors import Conflict, NotFound
 from domain.execution import Artifact, Mode
 
 MAX_ATTEMPTS = 5  # a build that loses its worker this often takes its workers down itself
+AGAIN = "Deploy again for another build."
 
 type BuildHow = Literal["succeeded", "failed", "cancelled"]
 
@@ -54,18 +56,39 @@ class BuildPlanned(Event, tag="build.planned"):
     evidence: str = ""
 
 
+class BuildCancelRequested(Event, tag="build.cancel_requested"):
+    """Somebody asked for the end; `detail` says who or why."""
+
+    build_id: str
+    detail: str = ""
+
+
 class BuildRetried(Event, tag="build.retried"):
-    """The worker of `attempt` was lost; the build waits for another."""
+    """The worker of `attempt` was lost; the build waits for another.
+
+    entries, entries_root: the log's length so far, and its Merkle root (hex).
+    """
 
     build_id: str
     attempt: int
     detail: str = ""
+    entries: int = 0
+    entries_root: str = ""
+
+
+class BuildStep(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One step of an attempt. cached: its result was there already, made by an earlier build."""
+
+    name: str
+    milliseconds: float
+    cached: bool = False
 
 
 class BuildEnded(Event, tag="build.ended"):
     """How it ended. A failure names the step, what is wrong, and what to do (`hint`).
 
     entries, entries_root: the log's length over all attempts, and its Merkle root (hex).
+    steps: those of the last attempt, in order; none where its worker could not say.
     """
 
     build_id: str
@@ -77,9 +100,12 @@ class BuildEnded(Event, tag="build.ended"):
     hint: str = ""
     entries: int = 0
     entries_root: str = ""
+    steps: list[BuildStep] = []
 
 
-type BuildEvent = BuildRequested | BuildClaimed | BuildPlanned | BuildRetried | BuildEnded
+type BuildEvent = (
+    BuildRequested | BuildClaimed | BuildPlanned | BuildCancelRequested | BuildRetried | BuildEnded
+)
 
 
 class Absent(Struct, frozen=True):
@@ -87,10 +113,12 @@ class Absent(Struct, frozen=True):
 
 
 class Waiting(Struct, frozen=True):
-    """Nobody holds it. `attempts` were lost before."""
+    """Nobody holds it. `attempts` were lost before; `entries` are in its log."""
 
     request: BuildRequested
     attempts: int = 0
+    entries: int = 0
+    entries_root: str = ""
 
 
 class Running(Struct, frozen=True):
@@ -100,6 +128,7 @@ class Running(Struct, frozen=True):
     attempt: int
     worker: str
     plan: BuildPlanned | None = None
+    cancel_requested: bool = False
 
 
 class Ended(Struct, frozen=True):
@@ -124,13 +153,15 @@ def evolve(build: Build, event: BuildEvent) -> Build:
             return Running(build.request, attempt, worker)
         case BuildPlanned(), Running():
             return replace(build, plan=event)
-        case BuildRetried(attempt=attempt), _:
-            return Waiting(build.request, attempts=attempt)
+        case BuildCancelRequested(), Running():
+            return replace(build, cancel_requested=True)
+        case BuildRetried(attempt=attempt, entries=count, entries_root=root), _:
+            return Waiting(build.request, attempt, count, root)
         case BuildEnded(), Running():
             return Ended(build.request, event, build.plan)
         case BuildEnded(), _:
             return Ended(build.request, event)
-        case BuildPlanned(), _:
+        case ((BuildPlanned() | BuildCancelRequested()), _):
             return build
 
 
@@ -153,10 +184,17 @@ class PlanBuild(Command):
     plan: BuildPlanned
 
 
+class CancelBuild(Command):
+    """Ask for its end; asking again changes nothing."""
+
+    build_id: str
+    detail: str = ""
+
+
 class LoseBuild(Command):
     """Say that the worker of `attempt` is gone.
 
-    entries, entries_root: the log as it is stored, should the build end now.
+    entries, entries_root: the log as it is stored.
     """
 
     build_id: str
@@ -172,7 +210,7 @@ class EndBuild(Command):
     end: BuildEnded
 
 
-type BuildCommand = RequestBuild | ClaimBuild | PlanBuild | LoseBuild | EndBuild
+type BuildCommand = RequestBuild | ClaimBuild | PlanBuild | CancelBuild | LoseBuild | EndBuild
 
 
 class BuildAlreadyEnded(Conflict):
@@ -204,14 +242,22 @@ def decide(command: BuildCommand, build: Build) -> list[BuildEvent]:
             raise Conflict(f"Build {request.build_id} already exists.", build=request.build_id)
         case _, Absent():
             raise NotFound(f"There is no build {_build_id(command)}.")
+        case CancelBuild(), Ended(end=BuildEnded(how="cancelled")):
+            return []
         case _, Ended(end=end):
             raise BuildAlreadyEnded(end.build_id, end.how)
+        case CancelBuild(build_id=id, detail=detail), Waiting():
+            return [_cancelled(id, detail, build)]
+        case CancelBuild(build_id=id, detail=detail), Running(cancel_requested=False):
+            return [BuildCancelRequested(build_id=id, detail=detail)]
+        case CancelBuild(), Running():
+            return []
         case ClaimBuild(build_id=id, worker=worker), Waiting(attempts=lost):
             return [BuildClaimed(build_id=id, attempt=lost + 1, worker=worker)]
         case PlanBuild(plan=plan), Running(attempt=held) if plan.attempt == held:
             return [plan]
         case LoseBuild(attempt=attempt), Running(attempt=held) if attempt == held:
-            return [_lost(command)]
+            return [_lost(command, build)]
         case EndBuild(end=end), Running(attempt=held) if end.attempt == held:
             return [end]
         case ((ClaimBuild() | PlanBuild() | LoseBuild() | EndBuild()), (Waiting() | Running())):
@@ -233,18 +279,42 @@ def _build_id(command: BuildCommand) -> str:
             return command.build_id
 
 
-def _lost(command: LoseBuild) -> BuildRetried | BuildEnded:
-    if command.attempt < MAX_ATTEMPTS:
-        return BuildRetried(
-            build_id=command.build_id, attempt=command.attempt, detail=command.detail
-        )
+def _cancelled(build_id: str, detail: str, build: Waiting) -> BuildEnded:
     return BuildEnded(
+        build_id=build_id,
+        how="cancelled",
+        attempt=build.attempts,
+        detail=detail,
+        hint=AGAIN,
+        entries=build.entries,
+        entries_root=build.entries_root,
+    )
+
+
+def _lost(command: LoseBuild, build: Running) -> BuildRetried | BuildEnded:
+    if command.attempt < MAX_ATTEMPTS and not build.cancel_requested:
+        return BuildRetried(
+            build_id=command.build_id,
+            attempt=command.attempt,
+            detail=command.detail,
+            entries=command.entries,
+            entries_root=command.entries_root,
+        )
+    end = BuildEnded(
         build_id=command.build_id,
-        how="failed",
+        how="cancelled",
         attempt=command.attempt,
+        detail=command.detail,
+        hint=AGAIN,
+        entries=command.entries,
+        entries_root=command.entries_root,
+    )
+    if build.cancel_requested:
+        return end
+    return replace(
+        end,
+        how="failed",
         step="worker",
         detail=f"The build lost its worker {MAX_ATTEMPTS} times. {command.detail}".strip(),
         hint="Look at the worker's log; the build may need more memory than its machine has.",
-        entries=command.entries,
-        entries_root=command.entries_root,
     )

@@ -116,6 +116,14 @@ async def lose_build(unit: Unit, lose: builds.LoseBuild) -> None:
             await _judge(unit, event)
 
 
+async def cancel_build(unit: Unit, build_id: str, detail: str) -> None:
+    """Ask for a build's end; one that nobody has taken ends at once, as in `end_build`."""
+    cancel = builds.CancelBuild(build_id=build_id, detail=detail)
+    for event in await unit.decide(BUILD, build_id, cancel):
+        if isinstance(event, builds.BuildEnded):
+            await _judge(unit, event)
+
+
 async def _judge(unit: Unit, end: builds.BuildEnded) -> None:
     build = await unit.state(BUILD, end.build_id)
     assert not isinstance(build, builds.Absent)

@@ -108,6 +108,8 @@ def _build_status(event: Any) -> tuple[str, dict[str, Any]]:
         case builds.BuildPlanned(mode=mode, confirmed=confirmed, evidence=evidence):
             fields = {"mode": mode, "confirmed": confirmed, "evidence": evidence}
             return "status", {"status": RUNNING, **fields}
+        case builds.BuildCancelRequested(detail=detail):
+            return "status", {"status": CANCELLING, "detail": detail}
         case builds.BuildRetried(attempt=attempt, detail=detail):
             return "status", {"status": WAITING, "attempt": attempt, "detail": detail}
         case builds.BuildEnded(how=how, step=step, detail=detail, hint=hint):

@@ -22,6 +22,7 @@ FOLDING: tuple[type[Event], ...] = (
     builds.BuildRequested,
     builds.BuildClaimed,
     builds.BuildPlanned,
+    builds.BuildCancelRequested,
     builds.BuildRetried,
     builds.BuildEnded,
     deployments.DeploymentCreated,

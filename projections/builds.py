@@ -8,7 +8,14 @@ import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
 
-from domain.builds import BuildClaimed, BuildEnded, BuildPlanned, BuildRequested, BuildRetried
+from domain.builds import (
+    BuildCancelRequested,
+    BuildClaimed,
+    BuildEnded,
+    BuildPlanned,
+    BuildRequested,
+    BuildRetried,
+)
 from domain.decider import Recorded
 from domain.execution import Mode
 from projections.projection import (
@@ -24,7 +31,7 @@ from projections.projection import (
 )
 from projections.reads import Page, ReadModels
 
-type BuildStatus = Literal["waiting", "running", "succeeded", "failed", "cancelled"]
+type BuildStatus = Literal["waiting", "running", "cancelling", "succeeded", "failed", "cancelled"]
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -90,6 +97,8 @@ def project(recorded: Recorded[Any]) -> Iterable[Statement]:
             yield Update(id, {"status": "running", "attempt": attempt})
         case BuildPlanned(build_id=id, mode=mode):
             yield Update(id, {"mode": mode, "plan": _plan(event)})
+        case BuildCancelRequested(build_id=id):
+            yield Update(id, {"status": "cancelling"})
         case BuildRetried(build_id=id):
             yield Update(id, {"status": "waiting", "plan": ""})
         case BuildEnded(build_id=id):
@@ -132,8 +141,15 @@ def _plan(event: BuildPlanned) -> str:
 
 BUILDS = Projection(
     name="builds",
-    version=1,
-    handles=(BuildRequested, BuildClaimed, BuildPlanned, BuildRetried, BuildEnded),
+    version=2,
+    handles=(
+        BuildRequested,
+        BuildClaimed,
+        BuildPlanned,
+        BuildCancelRequested,
+        BuildRetried,
+        BuildEnded,
+    ),
     table=table,
     project=project,
 )

@@ -11,7 +11,15 @@ from adapters.tracing import fail
 from adapters.wiring import Services, open_services
 from domain import agents
 from domain.agents import AGENT
-from domain.builds import BUILD, BuildEnded, BuildPlanned, BuildRequested, PlanBuild
+from domain.builds import (
+    AGAIN,
+    BUILD,
+    BuildCancelRequested,
+    BuildEnded,
+    BuildPlanned,
+    BuildRequested,
+    PlanBuild,
+)
 from domain.deploying import end_build
 from domain.entries import BuildLogged
 from domain.errors import Conflict, NotFound, Unavailable
@@ -31,6 +39,8 @@ from workers.sandboxes.namespaces import Paths
 from workers.stopping import Stop, stop_on_signals
 from workers.transcripts import Transcript
 from workers.workshops import open_tools
+
+GATHER_SECONDS = 0.5  # every append wakes all followers, and next to none is a cancellation
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -83,12 +93,13 @@ async def build_with(services: Services, tools: BuildTools, stream: str) -> None
 
 
 class _Build:
-    """One attempt."""
+    """One attempt. A cancellation that somebody asks for ends it in order."""
 
     def __init__(self, services: Services, tools: BuildTools, claim: Claim[BuildRequested]) -> None:
         self._services = services
         self._tools = tools
         self._claim = claim
+        self._cancelled: str | None = None  # why, once it was asked for
 
     async def run(self) -> BuildEnded:
         claim, store = self._claim, self._services.store
@@ -102,7 +113,7 @@ class _Build:
                 transcript.add([entry])
                 await transcript.room()
 
-            end = await run_build(
+            work = run_build(
                 claim.request,
                 definition,
                 attempt=claim.attempt,
@@ -110,11 +121,49 @@ class _Build:
                 log=hear,
                 planned=self._plan,
             )
+            end = await self._unless_cancelled(asyncio.create_task(work))
             await transcript.flush()
             frontier = transcript.frontier
         end = replace(end, entries=frontier.count, entries_root=frontier.root())
         await self._end(end)
         return end
+
+    async def _unless_cancelled(self, work: asyncio.Task[BuildEnded]) -> BuildEnded:
+        hearing = asyncio.create_task(self._hear_cancellation(work))
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if self._cancelled is None:
+                raise
+            return BuildEnded(
+                build_id=self._claim.id,
+                how="cancelled",
+                attempt=self._claim.attempt,
+                detail=self._cancelled,
+                hint=AGAIN,
+            )
+        finally:
+            for task in (work, hearing):
+                task.cancel()
+            await asyncio.gather(work, hearing, return_exceptions=True)
+
+    async def _hear_cancellation(self, work: asyncio.Task[BuildEnded]) -> None:
+        """Cancel the work once the log says that somebody asked for its end."""
+        claim, store = self._claim, self._services.store
+        after = claim.head.events[-1].position or 0
+        types = [BuildCancelRequested.tag()]
+        while True:
+            try:
+                async for batch in store.follow(after=after, types=types, gather=GATHER_SECONDS):
+                    for recorded in batch:
+                        after = recorded.position or after
+                        if recorded.stream == claim.stream:
+                            self._cancelled = recorded.event.detail
+                            work.cancel()
+                            return
+            except Unavailable as error:
+                log.warning("cancellations.not_heard", error=error.detail)
+                await asyncio.sleep(1.0)
 
     async def _definition(self) -> Definition:
         request = self._claim.request

@@ -226,8 +226,19 @@ class StarterKit(Struct, frozen=True, kw_only=True):
     created: list[str] = []
 
 
+class BuildStep(Struct, frozen=True, kw_only=True):
+    """One step of a build. cached: its result was there already."""
+
+    name: str
+    milliseconds: float = 0.0
+    cached: bool = False
+
+
 class Build(Struct, frozen=True, kw_only=True):
-    """A build. A failed one says where (`step`), what (`detail`) and what to do (`hint`)."""
+    """A build. A failed one says where (`step`), what (`detail`) and what to do (`hint`).
+
+    steps: of one that has ended; lists leave them out.
+    """
 
     id: str
     workspace_id: str
@@ -245,6 +256,7 @@ class Build(Struct, frozen=True, kw_only=True):
     attempt: int = 0
     created_at: datetime | None = None
     ended_at: datetime | None = None
+    steps: list[BuildStep] = []
 
 
 class RunFile(Struct, frozen=True, kw_only=True):

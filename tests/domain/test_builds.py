@@ -8,6 +8,7 @@ from domain.builds import (
     MAX_ATTEMPTS,
     Absent,
     BuildAlreadyEnded,
+    BuildCancelRequested,
     BuildClaimed,
     BuildCommand,
     BuildEnded,
@@ -15,6 +16,7 @@ from domain.builds import (
     BuildPlanned,
     BuildRequested,
     BuildRetried,
+    CancelBuild,
     ClaimBuild,
     EndBuild,
     Ended,
@@ -47,6 +49,9 @@ ended = BuildEnded(build_id="b", how="succeeded", attempt=1)
 request = RequestBuild(request=requested)
 claim = ClaimBuild(build_id="b", worker="m")
 plan = PlanBuild(plan=planned)
+cancel_requested = BuildCancelRequested(build_id="b", detail="enough")
+
+cancel = CancelBuild(build_id="b", detail="enough")
 lose = LoseBuild(build_id="b", attempt=1, detail="gone")
 end = EndBuild(end=ended)
 
@@ -61,7 +66,7 @@ def test_a_build_is_requested_once() -> None:
         spec.when(request).then(Conflict)
 
 
-@pytest.mark.parametrize("command", [claim, plan, lose, end])
+@pytest.mark.parametrize("command", [claim, plan, cancel, lose, end])
 def test_nothing_happens_to_a_build_that_is_not_there(command: BuildCommand) -> None:
     refusal = build.when(command).then(NotFound)
 
@@ -69,7 +74,7 @@ def test_nothing_happens_to_a_build_that_is_not_there(command: BuildCommand) -> 
     assert refusal.detail == "There is no build b."
 
 
-@pytest.mark.parametrize("command", [claim, plan, lose, end])
+@pytest.mark.parametrize("command", [claim, plan, cancel, lose, end])
 def test_an_ended_build_stays_as_it_is(command: BuildCommand) -> None:
     refusal = over.when(command).then(BuildAlreadyEnded)
 
@@ -122,6 +127,37 @@ def test_a_build_that_takes_its_workers_down_is_given_up() -> None:
     )
 
 
+def test_a_waiting_build_is_cancelled_at_once() -> None:
+    again = "Deploy again for another build."
+    cancelled = BuildEnded(build_id="b", how="cancelled", detail="enough", hint=again)
+    counted = replace(retried, entries=3, entries_root="00")
+
+    waiting.when(cancel).then(cancelled)
+    running.given(counted).when(cancel).then(
+        replace(cancelled, attempt=1, entries=3, entries_root="00")
+    )
+    waiting.given(cancelled).when(cancel).then()
+
+
+def test_a_running_build_is_asked_to_end_once() -> None:
+    running.when(cancel).then(cancel_requested)
+    running.given(cancel_requested).when(cancel).then()
+    running.given(cancel_requested).when(plan).then(planned)
+    running.given(cancel_requested).when(end).then(ended)
+
+
+def test_a_build_that_was_asked_to_end_is_not_tried_again() -> None:
+    running.given(cancel_requested).when(lose).then(
+        BuildEnded(
+            build_id="b",
+            how="cancelled",
+            attempt=1,
+            detail="gone",
+            hint="Deploy again for another build.",
+        )
+    )
+
+
 def test_states() -> None:
     assert build.state() == Absent()
     assert build.given(claimed, planned, retried, ended).state() == Absent()
@@ -132,3 +168,7 @@ def test_states() -> None:
     assert running.given(planned, ended).state() == Ended(requested, ended, planned)
     assert waiting.given(ended).state() == Ended(requested, ended)
     assert waiting.given(planned).state() == Waiting(requested)
+    assert waiting.given(cancel_requested).state() == Waiting(requested)
+    assert running.given(cancel_requested).state() == replace(
+        running.state(), cancel_requested=True
+    )

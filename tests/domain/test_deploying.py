@@ -15,6 +15,7 @@ from domain.deploying import (
     DEPLOYMENT_NAMES,
     Deploy,
     Deployed,
+    cancel_build,
     delete_agent,
     deploy,
     end_build,
@@ -325,6 +326,28 @@ async def test_a_build_that_loses_its_last_worker_fails_what_waited(deploys: Dep
     version = (await deploys.agent(deployed.agent_id)).versions[1]
     assert version.status == "failed"
     assert version.detail.startswith("worker: The build lost its worker 5 times.")
+
+
+async def test_a_build_that_is_cancelled_before_anybody_took_it_fails_what_waited(
+    deploys: Deploys, store: Store
+) -> None:
+    deployed = await deploys.send(BUILT)
+    head = await store.head()
+
+    async def work(unit: Unit) -> None:
+        await cancel_build(unit, deployed.build_id, "enough")
+
+    await deploys.commands.run(work, ME, key="cancel")
+    await deploys.commands.run(work, ME, key="cancel again")
+
+    assert [each.type for each in await store.read_all(after=head)] == [
+        "build.ended",
+        "agent.version_failed",
+        "deployment.revision_failed",
+    ]
+    assert (await deploys.agent(deployed.agent_id)).versions[1].detail == "enough"
+    again = await deploys.send(BUILT)
+    assert (again.version, again.build_id == deployed.build_id) == (2, False)
 
 
 async def test_fifty_deploys_of_one_name_at_once_make_one_agent(

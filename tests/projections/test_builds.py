@@ -3,7 +3,14 @@
 import pytest
 
 from adapters.event_store.store import Store
-from domain.builds import BuildClaimed, BuildEnded, BuildEvent, BuildPlanned, BuildRetried
+from domain.builds import (
+    BuildCancelRequested,
+    BuildClaimed,
+    BuildEnded,
+    BuildEvent,
+    BuildPlanned,
+    BuildRetried,
+)
 from projections.builds import BUILDS, BuildRow, Plan, list_builds
 from projections.reads import ReadModels
 from projections.rebuilding import Parts
@@ -18,6 +25,7 @@ PLANNED = BuildPlanned(
     lock_digest="sha256:00",
     evidence="sdist only",
 )
+CANCEL_REQUESTED = BuildCancelRequested(build_id="b1")
 RETRIED = BuildRetried(build_id="b1", attempt=1)
 ENDED = BuildEnded(
     build_id="b1", how="failed", attempt=1, step="resolve", detail="no wheel", hint="pin another"
@@ -61,6 +69,7 @@ async def test_a_build_that_failed_shows_where_and_why(
         ([], "waiting", False),
         ([CLAIMED], "running", False),
         ([CLAIMED, PLANNED], "running", True),
+        ([CLAIMED, PLANNED, CANCEL_REQUESTED], "cancelling", True),
         ([CLAIMED, PLANNED, RETRIED], "waiting", False),
         ([CLAIMED, PLANNED, ENDED], "failed", True),
     ],

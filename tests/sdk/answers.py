@@ -87,6 +87,7 @@ def build(status: str = "succeeded", **fields: Any) -> dict[str, Any]:
         "attempt": 1,
         "created_at": AT,
         "ended_at": AT,
+        "steps": [{"name": "resolve", "milliseconds": 3.25, "cached": True}],
     } | fields
 
 

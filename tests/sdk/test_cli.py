@@ -73,10 +73,22 @@ def test_one_of_each_is_shown(server: RecordedServer, argosy: Cli) -> None:
 
     assert "1        ready   INSTANT_RUNTIME  Yes" in argosy("agent", "show", "echo").out
     assert "revision 1" in argosy("deployment", "show", "echo").out
-    assert "Do this." in argosy("build", "show", BUILD_ID).out
+    built = argosy("build", "show", BUILD_ID).out
+    assert "Do this." in built
+    assert "resolve         3 ms  from a cache" in built
     shown = argosy("run", "show", RUN_ID).out
     assert "out.txt  3 B" in shown
     assert "0.50 s" in shown
+
+
+def test_a_build_is_cancelled(server: RecordedServer, argosy: Cli) -> None:
+    path = f"/v1/builds/{BUILD_ID}/cancel"
+    server.answer("POST", path, Answer(body=answers.build("cancelling")))
+
+    done = argosy("build", "cancel", BUILD_ID, "--detail", "enough")
+
+    assert done.out == f"{BUILD_ID} is cancelling.\n"
+    assert server.asked[-1].body == {"detail": "enough"}
 
 
 def test_an_id_is_told_from_a_name(server: RecordedServer, argosy: Cli) -> None:

@@ -52,7 +52,8 @@ def test_every_command_and_option_is_explained() -> None:
 
 def test_what_a_user_does_is_there() -> None:
     asked = """deploy; invoke; run list; run show; run cancel; run events; agent list; agent show;
-    deployment list; deployment show; build list; build show; build logs; workspace create;
-    workspace list; workspace use; key create; key list; key revoke; events; replay; dev"""
+    deployment list; deployment show; build list; build show; build logs; build cancel;
+    workspace create; workspace list; workspace use; key create; key list; key revoke;
+    events; replay; dev"""
 
     assert {" ".join(name.split()) for name in asked.split(";")} <= set(commands())

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from adapters.settings import Settings
 from domain.agents import AGENT
 from domain.builds import BuildClaimed, BuildEnded, BuildPlanned, BuildRetried
+from domain.deploying import cancel_build
 from domain.deployments import DEPLOYMENT, Active
 from domain.entries import BuildLogged
 from domain.handling import Unit
@@ -143,6 +144,32 @@ async def test_a_build_worker_that_stops_hands_its_build_back(
         async with processes(wheels, "build"):
             (end,) = await world.until_all(stream, BuildEnded, 1)
     assert (end.how, end.attempt) == ("succeeded", 2)
+
+
+async def test_a_build_that_is_cancelled_ends_and_fails_what_waits(
+    world: World, silence: Settings
+) -> None:
+    deployed = await world.deploy(USES_GREETING, requirements="greeting==1.0\n")
+    run = await world.request()
+    stream = f"build-{deployed.build_id}"
+    async with hosting(world), processes(silence, "build") as (worker,):
+        await world.until_all(stream, BuildLogged, 1)
+        await eventually(lambda: _some(children(worker.pid)))
+        left = children(worker.pid)
+
+        async def work(unit: Unit) -> None:
+            await cancel_build(unit, deployed.build_id, "Enough of it.")
+
+        await world.services.commands.run(work, world.meta(), key=stream)
+
+        (end,) = await world.until_all(stream, BuildEnded, 1)
+        await eventually(lambda: _none(alive(left)), 5)
+        ended = await world.ended(run)
+    assert (end.how, end.attempt, end.detail) == ("cancelled", 1, "Enough of it.")
+    assert (ended.how, ended.reason) == ("failed", "build_failed")
+    assert await revision_status(world, deployed.deployment_id) == "failed"
+    history = await world.services.store.read(stream)
+    assert end.entries == sum(isinstance(each.event, BuildLogged) for each in history)
 
 
 async def test_a_build_goes_on_when_redis_loses_everything(

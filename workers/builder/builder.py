@@ -4,10 +4,11 @@ IMAGE and FULL_BUILD are planned and refused: nothing here builds them.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
-from domain.builds import BuildEnded, BuildPlanned, BuildRequested
+from domain.builds import BuildEnded, BuildPlanned, BuildRequested, BuildStep
 from domain.entries import BuildLogged, LogStream
 from domain.errors import ArgosyError, Invalid, NotFound, Unavailable
 from domain.execution import (
@@ -22,7 +23,7 @@ from domain.execution import (
     source_digest,
 )
 from workers.builder.base_layers import make_base_layer
-from workers.builder.failures import Failure
+from workers.builder.failures import Failure, last_output
 from workers.builder.overlay import find_overlay, make_overlay
 from workers.builder.plan import Lock, resolve
 from workers.builder.requirements import Requirements, read_requirements
@@ -78,7 +79,8 @@ async def _run_in_time(build: "_Build", definition: Definition, seconds: int) ->
         return build.failed(
             Failure(
                 step=build.step,
-                detail=f"The build took longer than the {seconds} s it may take.",
+                detail=f"The build took longer than the {seconds} s it may take."
+                f"{last_output(build.heard)}",
                 hint="Require fewer or smaller packages, or deploy again if the index was slow.",
             )
         )
@@ -104,12 +106,16 @@ class _CallbackRaised(Exception):
 
 
 class _Build:
-    """The state of one build: which step it is at."""
+    """The state of one build: which step it is at, and how long those before took."""
 
     def __init__(
         self, request: BuildRequested, attempt: int, tools: BuildTools, log: Log, planned: Planned
     ) -> None:
         self.step = "plan"
+        self._began = time.monotonic()
+        self._cached = False
+        self._steps: list[BuildStep] = []
+        self.heard = ""
         self._is_planned = False
         self._evidence = ""
         self._base_packages = ""
@@ -151,19 +157,19 @@ class _Build:
         self, definition: SourceDefinition, requirements: Requirements, base: Base
     ) -> BuildEnded | Failure:
         """Build over a base that has packages; the failure says why that base cannot be used."""
-        self.step = "resolve"
         lock = Lock((), 0.0)
         if requirements.wanted:
-            found = await resolve(self._tools, base, requirements, self._hear)
+            found = await self._resolve(requirements, base)
             if isinstance(found, Failure):
                 return found
             lock = found
-        self.step = "base"
+        await self._enter("base")
         await self._say(f"The base environment is {base.name}")
         layer = await make_base_layer(self._tools, base, self._hear)
         if isinstance(layer, Failure):
             return layer
         self._base_packages = layer.digest
+        self._cached = layer.contents is None
         return await self._over(definition, lock, base)
 
     async def _over_plain(
@@ -172,13 +178,19 @@ class _Build:
         if not requirements.wanted:
             await self._plan("INSTANT_RUNTIME", f"{base.name} has everything that is required.")
             return await self._store(definition, base, "")
-        self.step = "resolve"
-        lock = await resolve(self._tools, base, requirements, self._hear)
+        lock = await self._resolve(requirements, base)
         if isinstance(lock, Failure):
             if lock.mode is not None:
                 await self._plan(lock.mode, lock.detail)
             return self.failed(lock)
         return await self._over(definition, lock, base)
+
+    async def _resolve(self, requirements: Requirements, base: Base) -> Lock | Failure:
+        await self._enter("resolve")
+        began = time.time()
+        lock = await resolve(self._tools, base, requirements, self._hear)
+        self._cached = isinstance(lock, Lock) and lock.at < began
+        return lock
 
     async def _over(self, definition: SourceDefinition, lock: Lock, base: Base) -> BuildEnded:
         """Plan and install what the base lacks."""
@@ -193,14 +205,16 @@ class _Build:
         return await self._install(definition, lock, base)
 
     async def _install(self, definition: SourceDefinition, lock: Lock, base: Base) -> BuildEnded:
-        self.step = "install"
+        await self._enter("install")
         digest = await find_overlay(self._tools, lock)
         if digest:
+            self._cached = True
             await self._say("The same packages were installed before; their layer is used again")
             return await self._store(definition, base, digest)
         overlay = await make_overlay(self._tools, lock, self._hear)
         if isinstance(overlay, Failure):
             return self.failed(overlay)
+        self._cached = overlay.contents is None
         if overlay.contents is not None:
             size = overlay.contents.size / 1e6
             await self._say(f"The layer has {overlay.contents.files} files of {size:.1f} MB")
@@ -209,7 +223,7 @@ class _Build:
     async def _store(
         self, definition: SourceDefinition, base: Base, dependencies: str
     ) -> BuildEnded:
-        self.step = "store"
+        await self._enter("store")
         stored = await self._tools.blobs.has(list(definition.files.values()))
         lost = sorted(path for path, blob in definition.files.items() if blob not in stored)
         if lost:
@@ -236,6 +250,7 @@ class _Build:
 
     def failed(self, failure: Failure) -> BuildEnded:
         """The end of a build that cannot succeed."""
+        self._leave()
         return BuildEnded(
             build_id=self._request.build_id,
             how="failed",
@@ -243,15 +258,32 @@ class _Build:
             step=failure.step,
             detail=failure.detail,
             hint=failure.hint,
+            steps=self._steps,
         )
 
     def _ended(self, artifact: Artifact | None) -> BuildEnded:
+        self._leave()
         return BuildEnded(
             build_id=self._request.build_id,
             how="succeeded",
             attempt=self._attempt,
             artifact=artifact,
+            steps=self._steps,
         )
+
+    async def _enter(self, step: str) -> None:
+        """Begin the next step, and say how long the one before took."""
+        done = self._leave()
+        if done.milliseconds >= 1:
+            await self._say(f"Took {done.milliseconds:.0f} ms{', from a cache' * done.cached}")
+        self.step = step
+
+    def _leave(self) -> BuildStep:
+        now = time.monotonic()
+        took = round((now - self._began) * 1000, 3)
+        self._steps.append(BuildStep(name=self.step, milliseconds=took, cached=self._cached))
+        self._began, self._cached, self.heard = now, False, ""
+        return self._steps[-1]
 
     async def _plan(self, mode: Mode, evidence: str, lock_digest: str = "") -> None:
         plan = BuildPlanned(
@@ -275,6 +307,7 @@ class _Build:
             raise _CallbackRaised(error) from error
 
     async def _hear(self, line: str) -> None:
+        self.heard = line
         await self._say(line, "stderr")
 
 

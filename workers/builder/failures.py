@@ -39,6 +39,12 @@ _UNREACHABLE = re.compile(
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
 
 
+def last_output(line: str) -> str:
+    """Return a sentence that quotes the last line a program wrote; empty if it wrote none."""
+    said = " ".join(line.split())[:MAX_DETAIL]
+    return f" Its last output was: {said}" if said else ""
+
+
 def explain(step: str, complaint: Sequence[str], lines: Mapping[str, int], python: str) -> Failure:
     """Turn uv's complaint into a failure. `lines`: the line of each requirement by name."""
     text = " ".join(" ".join(complaint)[-MAX_COMPLAINT:].split())

@@ -16,7 +16,7 @@ import uv
 from msgspec import Struct
 
 from adapters.scratch import disk_work, scratch_file
-from workers.builder.failures import Failure
+from workers.builder.failures import Failure, last_output
 from workers.builder.indexes import masked
 from workers.builder.quotas import Quota
 from workers.builder.tools import BuildTools
@@ -64,16 +64,18 @@ async def run_uv(
         answer, complaint, end = await _listen(
             sandbox, [PROGRAM, *arguments], stdin.encode(), say, limits.output_kb << 10
         )
+    words = last_output(complaint[-1] if complaint else "")
     if quota.reached:
-        return Failure(step=step, detail=quota.reached, hint="Require fewer or smaller packages.")
+        detail = f"{quota.reached}{words}"
+        return Failure(step=step, detail=detail, hint="Require fewer or smaller packages.")
     if end.out_of_memory:
         return Failure(
             step=step,
-            detail=f"The build needed more than its {limits.memory_mb} MB of memory.",
+            detail=f"The build needed more than its {limits.memory_mb} MB of memory.{words}",
             hint="Require fewer or smaller packages.",
         )
     if end.code is None:
-        return Failure(step=step, detail=f"uv was ended by signal {end.signal}.")
+        return Failure(step=step, detail=f"uv was ended by signal {end.signal}.{words}")
     return Ran(end.code, answer.decode("utf-8", "replace"), tuple(complaint))
 
 

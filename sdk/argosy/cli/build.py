@@ -1,10 +1,15 @@
 """`argosy build`: the work that makes versions runnable, and its log."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from argosy.cli.group import Noun
 from argosy.cli.options import json_option, page_options, workspace_option
 from argosy.cli.output import ago, compact, print_fields, print_json, print_json_line, print_table
+
+if TYPE_CHECKING:
+    from argosy.models import BuildStep
 
 
 @click.group(name="build", cls=Noun)
@@ -66,10 +71,15 @@ def show(build: str, as_json: bool) -> None:
             ("step", found.step),
             ("detail", found.detail),
             ("hint", found.hint),
+            ("steps", "\n".join(_step(each) for each in found.steps)),
             ("started", ago(found.created_at)),
             ("ended", ago(found.ended_at) if found.ended_at else ""),
         ]
     )
+
+
+def _step(step: "BuildStep") -> str:
+    return f"{step.name:<8} {step.milliseconds:8.0f} ms{'  from a cache' * step.cached}"
 
 
 @command.command("logs")
@@ -101,3 +111,19 @@ def logs(build: str, follow: bool, after: int, as_json: bool) -> int:
                 narrator.tell(event)
             failed = failed or (event.last and event.data.get("status") != "succeeded")
     return int(follow and failed)
+
+
+@command.command("cancel")
+@click.argument("build")
+@click.option("--detail", default="", help="Why; it is kept.")
+@json_option
+def cancel(build: str, detail: str, as_json: bool) -> None:
+    """Ask for a build's end. What waits for it fails."""
+    from argosy.cli.connecting import connect
+
+    with connect() as client:
+        found = client.builds.cancel(build, detail=detail)
+    if as_json:
+        print_json(found)
+    else:
+        print(f"{found.id} is {found.status}.")

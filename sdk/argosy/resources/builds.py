@@ -32,6 +32,11 @@ class Builds:
         """Return one as it is now."""
         return self._transport.get(_path(build_id), Build)
 
+    def cancel(self, build_id: str, *, detail: str = "") -> Build:
+        """Ask for its end. Raises Conflict if it has already ended otherwise."""
+        body = {"detail": detail} if detail else {}
+        return self._transport.post(f"{_path(build_id)}/cancel", Build, body)
+
     def events(self, build_id: str, *, after: int = 0) -> Iterator[LiveEvent]:
         """Yield what it has done so far after version `after`; its log lines have type `log`."""
         return read_events(self._transport, f"{_path(build_id)}/events", after)
