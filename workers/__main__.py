@@ -27,6 +27,7 @@ from workers.dispatcher import run_dispatcher
 from workers.reaper import run_reaper
 from workers.rq_builds import work_builds
 from workers.stopping import Stop, stop_on_signals
+from workers.sweeping import sweep_after_builds
 from workers.workshops import describe_machine, prepare_machine
 
 log = structlog.stdlib.get_logger(__name__)
@@ -86,7 +87,7 @@ def build(settings: Settings) -> None:
     """Run a build worker until a signal."""
     jobs.use_paths(prepare_machine(settings))
     log.info("ready")
-    work_builds(settings.redis)
+    work_builds(settings.redis, lambda: sweep_after_builds(settings))
 
 
 async def _serve(settings: Settings, name: str, loop: Loop, *, needs_vault: bool) -> None:

@@ -12,7 +12,6 @@ import structlog
 from prometheus_client import Gauge
 from structlog.contextvars import bind_contextvars
 
-from adapters.scratch import sweep_scratch
 from adapters.tracing import fail
 from adapters.wiring import Services
 from domain.errors import ArgosyError, Conflict, NotFound, Unavailable
@@ -31,8 +30,8 @@ from workers.pumps import Cancel
 from workers.rq_host import Hints
 from workers.sandboxes.cgroups import Cgroups, detect
 from workers.sandboxes.namespaces import Paths
-from workers.sandboxes.orphans import sweep_orphans
 from workers.stopping import Stop
+from workers.sweeping import sweep_folders, sweep_sandboxes
 from workers.workshops import open_workshop, places_scratch
 
 JOIN_SECONDS = 3.0
@@ -248,15 +247,11 @@ class RunHost:
                 await asyncio.sleep(1.0)
 
     async def _sweep_orphans(self) -> None:
-        swept = await self._services.blobs.sweep() + await self._workshop.layers.sweep()
         settings = self._services.settings
-        for folder in (results_scratch(settings), places_scratch(settings)):
-            swept += await asyncio.to_thread(sweep_scratch, folder)
-        if swept:
-            log.info("scratch.swept", left_by_dead_workers=swept)
+        scratches = (results_scratch(settings), places_scratch(settings))
+        await sweep_folders(self._services.blobs, self._workshop.layers, *scratches)
         while True:
-            for name in await sweep_orphans(self._cgroups):
-                log.warning("sandbox.orphan_destroyed", sandbox=name)
+            await sweep_sandboxes(self._cgroups)
             await asyncio.sleep(ORPHANS_EVERY_SECONDS)
 
     async def _trim_layers(self) -> None:

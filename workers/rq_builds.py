@@ -7,6 +7,8 @@ import ctypes
 import os
 import signal
 import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn
@@ -28,6 +30,7 @@ from workers.envelopes import new_owner
 PR_SET_PDEATHSIG = 1
 # A blocking read takes at most so long, less 15 s; see RQ's `dequeue_timeout`.
 WORKER_SECONDS = 20
+SWEEP_EVERY_SECONDS = 15.0
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -35,12 +38,15 @@ log = structlog.stdlib.get_logger(__name__)
 class BuildWorker(Worker):
     """Takes one build at a time from one queue.
 
+    sweep: removes what killed workers left; called now and then while there is no build.
     stopping: set once somebody asked for the end, also before RQ listens to signals. RQ itself
     stops by an exception out of its signal handler, which whatever code it interrupts may swallow.
     """
 
     max_connection_wait_time = 1.0
     stopping: threading.Event
+    sweep: Callable[[], None]
+    _swept_at = -SWEEP_EVERY_SECONDS
 
     def _install_signal_handlers(self) -> None:
         parent: Any = super()  # Any: untyped in RQ
@@ -48,9 +54,13 @@ class BuildWorker(Worker):
         self._stop_requested = self.stopping.is_set()
 
     def heartbeat(self, *given: Any, **named: Any) -> None:
-        """Notice, between two waits for a job, a stop that got lost. Any: as RQ has it."""
-        if self.stopping.is_set() and self.get_state() != WorkerStatus.BUSY:
-            raise StopRequested
+        """Notice, between two waits for a job, a stop that got lost, and sweep. Any: RQ's."""
+        if self.get_state() != WorkerStatus.BUSY:
+            if self.stopping.is_set():
+                raise StopRequested
+            if time.monotonic() - self._swept_at >= SWEEP_EVERY_SECONDS:
+                self.sweep()
+                self._swept_at = time.monotonic()
         parent: Any = super()
         parent.heartbeat(*given, **named)
 
@@ -101,7 +111,7 @@ class BuildWorker(Worker):
         """Nothing to undo."""
 
 
-def work_builds(url: str) -> None:
+def work_builds(url: str, sweep: Callable[[], None]) -> None:
     """Take builds until SIGTERM or SIGINT, coming back by itself when Redis does.
 
     To be called in the main thread of a process that has no other, and no event loop.
@@ -125,6 +135,7 @@ def work_builds(url: str) -> None:
                 worker_ttl=WORKER_SECONDS,
             )
             worker.stopping = stopping
+            worker.sweep = sweep
             worker.work()
         except DOWN as error:
             pause = weather.broke(error)

@@ -50,7 +50,7 @@ def open_workshop(services: Services, paths: Paths) -> Workshop:
         pool=pool,
         layers=open_layers(services),
         base=base,
-        runtime=str(write_runtime(_cache(settings), base.python)),
+        runtime=str(write_runtime(cache_directory(settings), base.python)),
         scope=settings.limit_scope,
     )
 
@@ -81,12 +81,13 @@ def open_layers(services: Services) -> LayerCache:
 
 
 def _layers(settings: Settings, blobs: Blobs) -> LayerCache:
-    return LayerCache(_cache(settings), blobs, limit_mb=settings.layer_cache_mb)
+    return LayerCache(cache_directory(settings), blobs, limit_mb=settings.layer_cache_mb)
 
 
 def _driver(settings: Settings, paths: Paths) -> Driver:
     return choose(paths, uids=settings.sandbox_uids or None, groups=settings.cgroups)
 
 
-def _cache(settings: Settings) -> Path:
+def cache_directory(settings: Settings) -> Path:
+    """Return where layers are, and what builders remember."""
     return settings.data.absolute() / "cache"
