@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import psutil
@@ -191,8 +191,9 @@ async def test_one_that_died_meanwhile_is_replaced_and_serves_nobody() -> None:
         folder = places_scratch(bench.world.services.settings)
         (before,) = folder.iterdir()
         for process in psutil.Process().children(recursive=True):
-            if process.name().startswith("python"):
-                process.kill()
+            with suppress(psutil.NoSuchProcess):  # of a sandbox that is being destroyed
+                if process.name().startswith("python"):
+                    process.kill()
 
         async def replaced() -> bool:
             return bench.workshop.pool.ready == 1 and before not in folder.iterdir()
