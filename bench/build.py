@@ -2,7 +2,8 @@
 
 Both use the same index and warm caches of their own, and alternate. Ours stores the files durably
 and returns when the version could run; HTTP, the log and the queue are measured elsewhere. What is
-compared is a person's loop: change the source, deploy again.
+compared is a person's loop: change the source, deploy again; or require what is in the cache, but
+not together yet. uv compiles to bytecode, as ours does: nothing could do it later.
 """
 
 import asyncio
@@ -32,9 +33,9 @@ from workers.sandboxes.drivers import choose
 
 ROUNDS = 15
 REQUIREMENTS = ("httpx", "pydantic")
-AIM_CHANGED = 0.1
+AIM_CHANGED = 0.02
 AIM_UNCHANGED = 0.02
-AIM_ANEW = 2.0
+AIM_OVERLAY = 0.1
 REQUEST = BuildRequested(
     build_id="build-1",
     workspace_id="workspace-1",
@@ -63,22 +64,20 @@ async def _measure(directory: Path) -> None:
     changes = (f"print({number})\n".encode() for number in itertools.count())
     await _deploy(tools, next(changes))
     _environment(directory)
-    bare: list[float] = []
-    compiled: list[float] = []
+    theirs: list[float] = []
     changed: list[float] = []
     unchanged: list[float] = []
     anew: list[float] = []
     for _ in range(ROUNDS):
-        bare.append(_environment(directory))
+        theirs.append(_environment(directory))
         source = next(changes)
         changed.append(await _deploy(tools, source))
         unchanged.append(await _known(tools, source))
-        compiled.append(_environment(directory, "--compile-bytecode", "--link-mode=copy"))
         _forget_layers(tools)
         anew.append(await _deploy(tools, source))
-    _tell("build-changed-source", changed, bare, AIM_CHANGED)
-    _tell("build-unchanged-source", unchanged, bare, AIM_UNCHANGED)
-    _tell("build-layer-anew", anew, compiled, AIM_ANEW)
+    _tell("build-changed-source", changed, theirs, AIM_CHANGED)
+    _tell("build-unchanged-source", unchanged, theirs, AIM_UNCHANGED)
+    _tell("build-overlay", anew, theirs, AIM_OVERLAY)
 
 
 def _tools(directory: Path) -> BuildTools:
@@ -128,13 +127,13 @@ def _check(end: BuildEnded) -> None:
 
 
 def _forget_layers(tools: BuildTools) -> None:
-    """Leave only what uv itself remembers."""
-    for kind in ("overlays", "resolutions", "layers"):
+    """Leave what was resolved within the last minutes, and what uv itself has in its cache."""
+    for kind in ("overlays", "layers"):
         shutil.rmtree(tools.layers.directory / kind)
     (tools.layers.directory / "layers").mkdir()
 
 
-def _environment(directory: Path, *options: str) -> float:
+def _environment(directory: Path) -> float:
     """Make a virtual environment with the same packages, as one would by hand."""
     place = directory / "venv"
     program = uv.find_uv_bin()
@@ -142,6 +141,7 @@ def _environment(directory: Path, *options: str) -> float:
     python = find_base().python
     started = time.perf_counter()
     subprocess.run([program, "venv", "-q", "--python", python, place], check=True, env=cache)
+    options = ["--compile-bytecode", "--link-mode=copy"]
     install = [program, "pip", "install", "-q", "--python", place, *options, *REQUIREMENTS]
     subprocess.run(install, check=True, env=cache)
     took = time.perf_counter() - started
