@@ -1,5 +1,8 @@
 """Layers as archives: one deterministic `tar.gz` for one tree, whoever packs it and wherever.
 
+An archive is parts, each a gzip member with some of the files (no directories: a file's are made
+with it), and an end. So archives of the same parts are put together without reading them.
+
 A tree is what an untrusted build left, and an archive may have been tampered with, so both ways
 take regular files and directories with plain names only: no links, no devices, nothing outside.
 Owners, times and special modes are forgotten; of a file's mode, whether it can be executed is kept.
@@ -11,7 +14,7 @@ import shutil
 import stat
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -24,6 +27,7 @@ MAX_MB = 8_192
 COMPRESSION = 1  # a build waits for it; higher levels cost more than they save
 EPOCH = 315_532_800  # 1980-01-01: the oldest time that programs which make zip files accept
 # tarfile lets through what int() and unpacking say of numbers that are none.
+BLOCK = tarfile.BLOCKSIZE
 UNREADABLE = (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, ValueError, OverflowError)
 MAX_NAME = 255  # bytes, of a file; what file systems hold
 MAX_PATH = 2_048  # bytes, below the tree
@@ -48,25 +52,35 @@ class Contents(Struct, frozen=True):
 
 def pack(tree: Path, into: BinaryIO, *, max_mb: int = MAX_MB) -> Contents:
     """Write the tree's archive. The tree must not change meanwhile. Raises LayerRefused."""
+    contents = pack_part(tree, into, max_mb=max_mb)
+    pack_end(into)
+    return contents
+
+
+def pack_part(tree: Path, into: BinaryIO, *, max_mb: int = MAX_MB) -> Contents:
+    """Write a tree's files as a part of an archive, as `pack` does."""
     files = size = 0
-    with (
-        gzip.GzipFile("", "wb", COMPRESSION, into, mtime=0) as compressed,
-        tarfile.open(fileobj=compressed, mode="w|", format=tarfile.PAX_FORMAT) as archive,
-    ):
+    with gzip.GzipFile("", "wb", COMPRESSION, into, mtime=0) as part:
         for name, path, status in _walk(tree):
-            info = tarfile.TarInfo(name)
-            info.mtime = EPOCH
             if stat.S_ISDIR(status.st_mode):
-                info.type, info.mode = tarfile.DIRTYPE, 0o755
-                archive.addfile(info)
                 continue
             files, size = files + 1, size + status.st_size
-            _check_size(files, size, max_mb)
-            info.size, info.mode = status.st_size, _mode(status.st_mode)
+            check_size(files, size, max_mb)
+            info = tarfile.TarInfo(name)
+            info.mtime, info.size, info.mode = EPOCH, status.st_size, _mode(status.st_mode)
+            part.write(info.tobuf(tarfile.PAX_FORMAT))
             handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             with os.fdopen(handle, "rb") as file:
-                archive.addfile(info, file)
+                shutil.copyfileobj(file, part)
+                if file.tell() != info.size:
+                    raise LayerRefused(f"{name!r} changed while it was packed.")
+            part.write(bytes(-info.size % BLOCK))
     return Contents(files, size)
+
+
+def pack_end(into: BinaryIO) -> None:
+    """Write what comes after the last part."""
+    into.write(gzip.compress(bytes(2 * BLOCK), COMPRESSION, mtime=0))
 
 
 def settle(tree: Path) -> None:
@@ -79,20 +93,46 @@ def settle(tree: Path) -> None:
         path.chmod(0o755 if stat.S_ISDIR(status.st_mode) else _mode(status.st_mode))
 
 
+def link_together(parts: Sequence[Path], tree: Path, *, max_mb: int = MAX_MB) -> Contents:
+    """Fill `tree`, an empty directory, with links to the files of settled trees.
+
+    Raises LayerRefused where two have a file of the same name.
+    """
+    files = size = 0
+    for part in parts:
+        for folder, _, names in os.walk(part):
+            into = tree / Path(folder).relative_to(part)
+            try:
+                if names:
+                    make_folders(into)
+                for name in names:
+                    source = Path(folder, name)
+                    files, size = files + 1, size + source.lstat().st_size
+                    check_size(files, size, max_mb)
+                    (into / name).hardlink_to(source)
+            except (FileExistsError, NotADirectoryError):
+                raise LayerRefused(f"Two packages have files at {into.name!r}.") from None
+    return Contents(files, size)
+
+
 def unpack(archive: BinaryIO, tree: Path, *, max_mb: int = MAX_MB) -> Contents:
     """Write an archive's files below `tree`, an empty directory. Raises LayerRefused."""
     files = size = 0
     try:
-        with tarfile.open(fileobj=archive, mode="r|gz") as members:
+        with (
+            gzip.GzipFile(fileobj=archive, mode="rb") as opened,
+            tarfile.open(fileobj=opened, mode="r|") as members,
+        ):
             for member in members:
                 path = tree / _checked_name(member.name)
                 if member.isdir():
-                    make_folder(path)
+                    make_folders(path)
                     continue
                 if not member.isreg():
                     raise LayerRefused(f"{member.name!r} is neither a file nor a directory.")
                 files, size = files + 1, size + member.size
-                _check_size(files, size, max_mb)
+                check_size(files, size, max_mb)
+                make_folders(path.parent)
                 content = members.extractfile(member)
                 assert content is not None  # it is a regular file
                 with content, path.open("xb") as file:
@@ -103,10 +143,18 @@ def unpack(archive: BinaryIO, tree: Path, *, max_mb: int = MAX_MB) -> Contents:
     return Contents(files, size)
 
 
-def make_folder(path: Path) -> None:
-    """Make a directory that every uid can enter, whatever the umask."""
-    path.mkdir()
-    path.chmod(0o755)
+def make_folders(path: Path) -> None:
+    """Make a directory that every uid can enter, whatever the umask, and those above it.
+
+    Harmless if it is there. Raises FileExistsError for a file.
+    """
+    missing: list[Path] = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for folder in reversed(missing):
+        folder.mkdir()
+        folder.chmod(0o755)
 
 
 def _walk(tree: Path) -> Iterator[tuple[str, Path, os.stat_result]]:
@@ -147,7 +195,8 @@ def _checked_name(name: str) -> PurePosixPath:
     return path
 
 
-def _check_size(files: int, size: int, max_mb: int) -> None:
+def check_size(files: int, size: int, max_mb: int) -> None:
+    """Raise LayerRefused for more than a layer may have."""
     if files > MAX_FILES:
         raise LayerRefused(f"There are more than {MAX_FILES} files; a layer may have as many.")
     if size > max_mb << 20:

@@ -10,11 +10,13 @@ import fcntl
 import hashlib
 import os
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+import shutil
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from secrets import token_hex
+from typing import BinaryIO
 from weakref import WeakValueDictionary
 
 import structlog
@@ -23,7 +25,17 @@ from adapters.scratch import disk_work, scratch_directory, scratch_file, sweep_s
 from domain.errors import Invalid, NotFound
 from domain.execution import source_digest
 from domain.ports import Blobs
-from workers.archives import MAX_MB, Contents, make_folder, pack, settle, unpack
+from workers.archives import (
+    MAX_MB,
+    Contents,
+    link_together,
+    make_folders,
+    pack,
+    pack_end,
+    pack_part,
+    settle,
+    unpack,
+)
 from workers.trimming import layer_held, trim_layers
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -105,6 +117,61 @@ class LayerCache:
             await asyncio.to_thread(self._publish, tree, self._path(digest))
         return digest, contents
 
+    async def has_part(self, key: str) -> bool:
+        """Whether `put_together` may take a part; it stays for the next hour."""
+        return _is_here(self._part(key))
+
+    async def keep_part(self, key: str, tree: Path, *, max_mb: int = MAX_MB) -> None:
+        """Keep a tree to put layers together from. As `keep`, but on this machine only.
+
+        key: 64 hex digits that name what is in it.
+        """
+
+        def make() -> None:
+            with scratch_directory(self._scratch) as part:
+                with (part / "part").open("wb") as into:
+                    pack_part(tree, into, max_mb=max_mb)
+                settle(tree)
+                tree.rename(part / "tree")
+                self._publish(part, self._part(key))
+
+        with disk_work("Keeping a package"):
+            await asyncio.to_thread(make)
+
+    async def put_together(
+        self, keys: Sequence[str], *, max_mb: int = MAX_MB
+    ) -> tuple[str, Contents]:
+        """Store the parts together as a layer and return its digest; it shares their files.
+
+        Raises NotFound for a part that is not here any more, LayerRefused if two have the same file
+        or together they are more than `max_mb`.
+        """
+
+        def make(tree: Path, packed: BinaryIO) -> Contents:
+            with ExitStack() as held:
+                parts = [self._part(key) for key in keys]
+                for part in parts:
+                    held.enter_context(layer_held(part))
+                    with (part / "part").open("rb") as file:
+                        shutil.copyfileobj(file, packed)
+                pack_end(packed)
+                packed.flush()
+                tree.chmod(0o755)
+                return link_together([part / "tree" for part in parts], tree, max_mb=max_mb)
+
+        with (
+            scratch_file(self._scratch) as packed,
+            scratch_directory(self._scratch) as tree,
+            disk_work("Putting a layer together"),
+        ):
+            try:
+                contents = await asyncio.to_thread(make, tree, packed)
+            except FileNotFoundError:
+                raise NotFound("A package was removed meanwhile.") from None
+            digest = await self._blobs.put_file(Path(packed.name))
+            await asyncio.to_thread(self._publish, tree, self._path(digest))
+        return digest, contents
+
     async def sweep(self) -> int:
         """Remove what makers that died left half made; returns how many."""
         return await asyncio.to_thread(sweep_scratch, self._scratch)
@@ -154,6 +221,9 @@ class LayerCache:
             if not _is_here(path):  # else somebody made the same layer meanwhile
                 raise
 
+    def _part(self, key: str) -> Path:
+        return self._layers / f"sha256-{key}"
+
     def _path(self, digest: str) -> Path:
         match = _DIGEST.fullmatch(digest)
         if match is None:
@@ -189,9 +259,7 @@ def _write_files(files: Mapping[str, bytes], tree: Path) -> None:
         if not parts or ".." in parts or name.startswith("/"):
             raise Invalid(f"{name!r} is not a path within a layer.", field="files")
         path = tree.joinpath(*parts)
-        for folder in reversed(path.relative_to(tree).parents[:-1]):
-            if not (tree / folder).exists():
-                make_folder(tree / folder)
+        make_folders(path.parent)
         with path.open("xb") as file:
             file.write(data)
         path.chmod(0o644)

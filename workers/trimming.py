@@ -94,13 +94,20 @@ def _touch(handle: int) -> None:
 
 
 def _size(path: Path, sizes: Path) -> int:
-    """Return the bytes that a layer takes on the disk, measured once."""
+    """Return the bytes that a layer takes on the disk, measured once.
+
+    Of files that it shares with others, its share.
+    """
     known = sizes / path.name
     with suppress(FileNotFoundError, ValueError):
         return int(known.read_text())
-    blocks = 0
+    blocks = 0.0
     for folder, folders, names in os.walk(path):
-        for name in (*folders, *names):
+        for name in folders:
             blocks += Path(folder, name).lstat().st_blocks
-    known.write_text(str(blocks * 512))
-    return blocks * 512
+        for name in names:
+            status = Path(folder, name).lstat()
+            blocks += status.st_blocks / status.st_nlink
+    size = round(blocks * 512)
+    known.write_text(str(size))
+    return size

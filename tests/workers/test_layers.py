@@ -146,6 +146,78 @@ async def test_equal_trees_are_one_layer(layers: LayerCache, tree: Path) -> None
     assert (await layers.keep(tree))[0] == (await layers.keep(other))[0]
 
 
+KEYS = ("1" * 64, "2" * 64)
+
+
+async def two_parts(layers: LayerCache) -> None:
+    """Keep a part with a package, and one with more of it and a tool of another."""
+    await layers.keep_part(KEYS[0], a_tree(layers.directory / "tree"))
+    other = layers.directory / "other"
+    (other / "package" / "inner").mkdir(parents=True)
+    (other / "package" / "inner" / "more.py").write_text("y = 2\n")
+    (other / "tool").write_text("x" * 10)
+    await layers.keep_part(KEYS[1], other)
+
+
+async def test_a_layer_is_put_together_from_parts(
+    layers: LayerCache, blobs: FolderBlobs, tmp_path: Path
+) -> None:
+    elsewhere = LayerCache(tmp_path / "elsewhere", blobs)
+    await two_parts(layers)
+
+    digest, contents = await layers.put_together(KEYS)
+    again, _ = await layers.put_together(KEYS)
+    here, there = await layers.dependencies(digest), await elsewhere.dependencies(digest)
+
+    assert again == digest
+    assert contents.files == 5
+    assert content_of(here) == content_of(there)
+    assert content_of(here)["package/inner/more.py"] == ("0o644", b"y = 2\n")
+    assert content_of(here)["bin/tool"] == ("0o755", b"#!/bin/sh\n")
+    assert (here / "tool").stat().st_nlink == 2  # the disk has it once
+    assert nothing_half_made(layers)
+    assert nothing_half_made(elsewhere)
+
+
+async def test_parts_are_the_same_on_every_machine(layers: LayerCache, tmp_path: Path) -> None:
+    elsewhere = LayerCache(tmp_path / "elsewhere", FolderBlobs(tmp_path / "others"))
+    await two_parts(layers)
+    await two_parts(elsewhere)
+
+    assert (await layers.put_together(KEYS))[0] == (await elsewhere.put_together(KEYS))[0]
+
+
+async def test_parts_that_have_the_same_file_are_no_layer(layers: LayerCache) -> None:
+    await layers.keep_part(KEYS[0], a_tree(layers.directory / "tree"))
+    await layers.keep_part(KEYS[1], a_tree(layers.directory / "other"))
+
+    with pytest.raises(LayerRefused, match="Two packages have files at"):
+        await layers.put_together(KEYS)
+    assert nothing_half_made(layers)
+
+
+async def test_parts_have_a_size_together(layers: LayerCache) -> None:
+    for key in KEYS:
+        tree = layers.directory / "tree"
+        tree.mkdir()
+        (tree / key).write_bytes(bytes(600_000))
+        await layers.keep_part(key, tree, max_mb=1)
+
+    with pytest.raises(LayerRefused, match="more than 1 MB"):
+        await layers.put_together(KEYS, max_mb=1)
+    assert nothing_half_made(layers)
+
+
+async def test_a_part_that_is_not_here_is_missed(layers: LayerCache) -> None:
+    await layers.keep_part(KEYS[0], a_tree(layers.directory / "tree"))
+
+    assert await layers.has_part(KEYS[0])
+    assert not await layers.has_part(KEYS[1])
+    with pytest.raises(NotFound):
+        await layers.put_together(KEYS)
+    assert nothing_half_made(layers)
+
+
 def a_link(tree: Path) -> None:
     (tree / "link").symlink_to("package")
 
