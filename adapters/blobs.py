@@ -17,6 +17,7 @@ from typing import BinaryIO, Protocol
 
 from msgspec import Struct
 
+from adapters.blob_limits import BlobLimit
 from adapters.scratch import disk_work, scratch_file, sweep_scratch, sync_folder
 from domain.errors import NotFound, Unavailable
 from domain.ports import Blobs
@@ -52,7 +53,10 @@ class BlobStore(Blobs, Protocol):
     """What processes need of a blob store, besides what the domain does.
 
     A blob that is set aside is put back by whoever asks for it: reads, `has` and `size` find it.
+    limit: how much it may hold; what is new beyond that is refused with BlobStoreFull.
     """
+
+    limit: BlobLimit | None
 
     async def check(self) -> None:
         """Write, read and remove bytes that nobody asked for, as blobs are. Raises Unavailable."""
@@ -79,6 +83,11 @@ class BlobStore(Blobs, Protocol):
         ...
 
 
+async def bytes_in(store: BlobStore) -> int:
+    """Return what all blobs take together. Raises Unavailable."""
+    return sum([each.bytes async for page in store.stored() for each in page])
+
+
 def digest_parts(digest: str) -> tuple[str, str] | None:
     """Return a digest's first two hex digits and the others; None if it is none."""
     match = _DIGEST.fullmatch(digest)
@@ -89,6 +98,7 @@ class FolderBlobs:
     """Implements BlobStore. Raises Unavailable where the disk is full or fails."""
 
     def __init__(self, directory: Path) -> None:
+        self.limit: BlobLimit | None = None
         self._directory = directory
         self._scratch = directory / "scratch"
 
@@ -96,9 +106,11 @@ class FolderBlobs:
         return (await self.put_all([data]))[0]
 
     async def put_all(self, items: Sequence[bytes]) -> list[str]:
+        await self._refresh_limit()
         return await asyncio.to_thread(self._put_all, items)
 
     async def put_file(self, path: Path) -> str:
+        await self._refresh_limit()
         return await asyncio.to_thread(self._put_file, path)
 
     async def get(self, digest: str) -> bytes:
@@ -162,6 +174,14 @@ class FolderBlobs:
 
         await asyncio.to_thread(self._each, digests, unlink)
 
+    async def _refresh_limit(self) -> None:
+        if self.limit is not None:
+            await self.limit.refresh()
+
+    def _admit(self, size: int) -> None:
+        if self.limit is not None:
+            self.limit.admit(size)
+
     def _each(self, digests: Sequence[str], change: Callable[[Path], object]) -> None:
         with disk_work(_WRITING):
             for path in filter(None, map(self._path, digests)):
@@ -220,6 +240,7 @@ class FolderBlobs:
                 hexdigest = hashlib.sha256(data).hexdigest()
                 path = self._place(hexdigest)
                 if not path.exists():
+                    self._admit(len(data))
                     with scratch_file(self._scratch) as file:
                         file.write(data)
                         _publish(file, path)
@@ -242,6 +263,7 @@ class FolderBlobs:
                 file.write(chunk)
             path = self._place(hasher.hexdigest())
             if not path.exists():
+                self._admit(file.tell())
                 _publish(file, path)
             _sync(path)
         return f"sha256:{hasher.hexdigest()}"

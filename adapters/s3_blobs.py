@@ -29,6 +29,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
+from adapters.blob_limits import BlobLimit
 from adapters.blobs import CHUNK_BYTES, TRIED, BlobDamaged, Stored, digest_parts
 from adapters.scratch import disk_work
 from adapters.settings import Settings
@@ -57,6 +58,7 @@ class S3Blobs:
 
     def __init__(self, store: S3Store) -> None:
         self._store = store
+        self.limit: BlobLimit | None = None
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def put(self, data: bytes) -> str:
@@ -65,6 +67,7 @@ class S3Blobs:
         with _work(_WRITING):
             async with self._turns:
                 if not await self._is_there(key):
+                    await self._admit(len(data))
                     await obstore.put_async(self._store, key, data, use_multipart=False)
         return f"sha256:{hexdigest}"
 
@@ -78,8 +81,14 @@ class S3Blobs:
             with _work(_WRITING):
                 async with self._turns:
                     if not await self._is_there(_key(hexdigest)):
+                        await self._admit(os.fstat(file.fileno()).st_size)
                         await self._upload(file, hexdigest)
         return f"sha256:{hexdigest}"
+
+    async def _admit(self, size: int) -> None:
+        if self.limit is not None:
+            await self.limit.refresh()
+            self.limit.admit(size)
 
     async def get(self, digest: str) -> bytes:
         return b"".join([piece async for piece in self.stream(digest)])

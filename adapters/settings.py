@@ -60,6 +60,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     default a range that is taken to be free.
     layer_cache_mb: what layers of agents may take on this machine's disk, in MiB; 0 for no limit.
     Those in use or used within the hour stay all the same; of the others the longest unused go.
+    blob_limit_mb: what the blob store may hold, in MiB; 0 for no limit. What is new beyond that is
+    refused: deploys with 507, builds and what runs leave with the same reason.
     cgroups: back end of the limits: `auto`, `v2`, `hybrid` or `none`.
     package_index: where builds take packages from: the URL of an index, or an absolute folder of
     wheels; by default what uv's own variables (`UV_DEFAULT_INDEX`…) say, else PyPI.
@@ -98,6 +100,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     limit_scope: Literal["sandbox", "process"] = "sandbox"
     sandbox_uids: str = ""
     layer_cache_mb: Annotated[int, Meta(ge=0)] = 20_480
+    blob_limit_mb: Annotated[int, Meta(ge=0)] = 0
     cgroups: Literal["auto", "v2", "hybrid", "none"] = "auto"
     package_index: str = ""
     master_key: Concealed = Concealed()

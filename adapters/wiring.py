@@ -9,7 +9,8 @@ import structlog
 from msgspec import Struct
 
 from adapters.announcing import Announcer
-from adapters.blobs import BlobStore, FolderBlobs
+from adapters.blob_limits import BlobLimit
+from adapters.blobs import BlobStore, FolderBlobs, bytes_in
 from adapters.connections import connect, connect_blocking
 from adapters.event_store.store import Store, open_store
 from adapters.facts import count
@@ -101,10 +102,15 @@ async def _opened(settings: Settings, *, name: str, needs_vault: bool) -> AsyncG
 
 def open_blobs(settings: Settings) -> BlobStore:
     """Return the blob store that is set; nothing is opened yet. Raises Invalid."""
-    if not settings.blobs_in_s3:
-        return FolderBlobs(settings.blob_directory)
-    # Loading it takes 10 MB and 50 ms, which only those who keep blobs there spend.
-    return importlib.import_module("adapters.s3_blobs").open_s3(settings)
+    blobs: BlobStore
+    if settings.blobs_in_s3:
+        # Loading it takes 10 MB and 50 ms, which only those who keep blobs there spend.
+        blobs = importlib.import_module("adapters.s3_blobs").open_s3(settings)
+    else:
+        blobs = FolderBlobs(settings.blob_directory)
+    if settings.blob_limit_mb:
+        blobs.limit = BlobLimit(settings.blob_limit_mb, lambda: bytes_in(blobs))
+    return blobs
 
 
 async def _open_vault(store: Store, master_key: bytes | None) -> Vault:

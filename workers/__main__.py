@@ -63,7 +63,8 @@ def main() -> int:
                 paths = prepare_machine(settings)
                 uvloop.run(list_bases(settings, paths, as_json=given.json))
             case "base":
-                uvloop.run(build_base(settings, prepare_machine(settings), given.name))
+                paths = prepare_machine(settings)
+                uvloop.run(build_base(settings, paths, given.name, as_json=given.json))
             case _:
                 build(settings)
     except ArgosyError as refusal:
@@ -74,8 +75,10 @@ def main() -> int:
 
 def _add_base(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    actions.add_parser("list").add_argument("--json", action="store_true")
-    actions.add_parser("build").add_argument("name", metavar="NAME")
+    listing, building = actions.add_parser("list"), actions.add_parser("build")
+    building.add_argument("name", metavar="NAME")
+    for parser in (listing, building):
+        parser.add_argument("--json", action="store_true")
 
 
 def serve(settings: Settings, name: str, loop: Loop, *, needs_vault: bool = False) -> None:

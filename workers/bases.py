@@ -50,7 +50,7 @@ async def listed(tools: BuildTools) -> list[Listed]:
     ]
 
 
-async def build_base(settings: Settings, paths: Paths, name: str) -> None:
+async def build_base(settings: Settings, paths: Paths, name: str, *, as_json: bool) -> None:
     """Make a base's layer, saying what happens on standard error, its digest on standard output.
 
     Raises NotFound for a name that is not a base's, Invalid if it cannot be made, Unavailable.
@@ -59,7 +59,8 @@ async def build_base(settings: Settings, paths: Paths, name: str) -> None:
     made = await make_base_layer(tools, find_framework_base(tools, name), _say)
     if isinstance(made, Failure):
         raise Invalid(f"{made.detail} {made.hint}".strip(), field="name")
-    sys.stdout.write(f"{made.digest}\n")
+    said = msgspec.json.encode({"name": name, "layer": made.digest}).decode()
+    sys.stdout.write(f"{said if as_json else made.digest}\n")
 
 
 def _open_tools(settings: Settings, paths: Paths) -> BuildTools:

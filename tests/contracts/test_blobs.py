@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.blobs import BlobDamaged, BlobStore, FolderBlobs
+from adapters.blob_limits import BlobLimit, BlobStoreFull
+from adapters.blobs import BlobDamaged, BlobStore, FolderBlobs, bytes_in
 from adapters.scratch import remove_tree, scratch_directory, scratch_file, sweep_scratch
 from adapters.wiring import open_blobs
 from domain.errors import NotFound
@@ -273,3 +274,32 @@ def test_a_tree_without_permissions_is_removed_and_links_are_not_followed(tmp_pa
 
     assert not (tmp_path / "tree").exists()
     assert (precious / "file").read_text() == "stays"
+
+
+async def test_no_more_is_stored_than_the_limit_lets_it(store: BlobStore) -> None:
+    half = await store.put(b"a" * 600_000)
+    store.limit = BlobLimit(1, lambda: bytes_in(store))
+
+    with pytest.raises(BlobStoreFull, match="ARGOSY_BLOB_LIMIT_MB"):
+        await store.put(b"b" * 600_000)
+
+    assert await store.put(b"a" * 600_000) == half  # what is there costs nothing
+    await store.put(b"c" * 400_000)
+    with pytest.raises(BlobStoreFull):
+        await store.put(b"d" * 100_000)
+    await store.set_aside([half])
+    await store.remove([half])
+    store.limit = BlobLimit(1, lambda: bytes_in(store))
+    await store.put(b"d" * 100_000)
+
+
+async def test_a_file_beyond_the_limit_is_refused(
+    store: BlobStore, place: Folder | Bucket, tmp_path: Path
+) -> None:
+    store.limit = BlobLimit(1, lambda: bytes_in(store))
+    (tmp_path / "large").write_bytes(bytes(2 << 20))
+
+    with pytest.raises(BlobStoreFull):
+        await store.put_file(tmp_path / "large")
+
+    assert place.names() == set()

@@ -68,6 +68,19 @@ def test_what_was_deleted_goes_and_what_was_replaced_still_runs(tmp_path: Path) 
         assert says(dev, "gone") == "gone"
 
 
+def test_the_command_line_collects_where_the_data_is(tmp_path: Path) -> None:
+    with dev_server(tmp_path / "data") as dev:
+        deploy(dev, "echo", FIRST)
+
+        told = dev.argosy("gc", "--json").json
+        said = dev.argosy("gc", "--delete").out
+        refused = dev.argosy("gc", "--grace-hours", "0", expect=1).err
+
+    assert (told["deleted"], told["named"]["blobs"]) == (False, 1)
+    assert "kept, because the log needs them" in said
+    assert "at least 1" in refused
+
+
 def test_people_are_told_what_would_go_and_what_is_refused(tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path / 'log.db'}"
 
