@@ -1,9 +1,11 @@
-"""What the builder's tests share: hand-made wheels, an index of them on loopback, and a builder."""
+"""What the builder's tests share: hand-made packages, an index of them on loopback, a builder."""
 
 import base64
 import contextlib
 import hashlib
+import io
 import os
+import tarfile
 import tempfile
 import threading
 import zipfile
@@ -69,6 +71,63 @@ def make_wheel(
         for path, text in {**content, f"{info}/RECORD": f"{record}{info}/RECORD,,\n"}.items():
             archive.writestr(zipfile.ZipInfo(path, (2020, 1, 1, 0, 0, 0)), text)
     return hashlib.sha256(wheel.read_bytes()).hexdigest()
+
+
+def make_sdist(
+    folder: Path,
+    name: str,
+    version: str,
+    backend: str = "",
+    *,
+    requires: Sequence[str] = (),
+    build_requires: Sequence[str] = (),
+) -> str:
+    """Make a source distribution with a build backend of its own; returns its SHA-256.
+
+    The backend makes a wheel with one module; `backend` is put after it, and may change it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    head = f"NAME, VERSION, REQUIRES = {name!r}, {version!r}, {list(requires)!r}\n"
+    files = {
+        "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        "pyproject.toml": f"[build-system]\nrequires = {list(build_requires)!r}\n"
+        'build-backend = "backend"\nbackend-path = ["."]\n',
+        "backend.py": f"{head}{BACKEND}{backend}\n",
+    }
+    sdist = folder / f"{name}-{version}.tar.gz"
+    with tarfile.open(sdist, "w:gz") as archive:
+        for path, text in files.items():
+            info = tarfile.TarInfo(f"{name}-{version}/{path}")
+            info.size = len(text.encode())
+            archive.addfile(info, io.BytesIO(text.encode()))
+    return hashlib.sha256(sdist.read_bytes()).hexdigest()
+
+
+# What it is to say of itself, the packages of these tests write into their module.
+BACKEND = """
+import zipfile
+
+def about():
+    return {}
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    info = f"{NAME}-{VERSION}.dist-info"
+    metadata = f"Metadata-Version: 2.1\\nName: {NAME}\\nVersion: {VERSION}\\n"
+    metadata += "".join(f"Requires-Dist: {one}\\n" for one in REQUIRES)
+    tag = "Wheel-Version: 1.0\\nGenerator: x\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
+    files = {
+        f"{NAME}.py": f"VERSION, ABOUT = {VERSION!r}, {about()!r}\\n",
+        f"{info}/METADATA": metadata,
+        f"{info}/WHEEL": tag,
+    }
+    files[f"{info}/RECORD"] = "".join(f"{path},,\\n" for path in [*files, f"{info}/RECORD"])
+    wheel = f"{NAME}-{VERSION}-py3-none-any.whl"
+    with zipfile.ZipFile(f"{folder}/{wheel}", "w") as archive:
+        for path, text in files.items():
+            archive.writestr(zipfile.ZipInfo(path, (2020, 1, 1, 0, 0, 0)), text)
+    print("made", wheel)
+    return wheel
+"""
 
 
 def _short(text: str) -> str:

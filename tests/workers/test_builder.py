@@ -1,7 +1,6 @@
 """Builds in real sandboxes, of packages from an index on loopback: what is made, refused, said."""
 
 import subprocess
-import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,8 +47,6 @@ def index(directory: Path) -> Iterator[Index]:
     make_wheel(folder, "future", "1.0", python=">=3.99")
     make_wheel(folder, "other_abi", "1.0", tag="cp27-cp27m-manylinux1_x86_64")
     make_wheel(folder, "runagents", "1.4.2")
-    with tarfile.open(folder / "only_source-1.0.tar.gz", "w:gz"):
-        pass
     with serve(Index(folder)) as served:
         yield served
 
@@ -230,7 +227,7 @@ async def test_requirements_that_contradict_are_explained(builder: Builder) -> N
 
 @pytest.mark.parametrize(
     ("requirements", "word"),
-    [("only_source", "'only-source'"), ("other_abi", "'other-abi'"), ("future", "Python>=3.99")],
+    [("other_abi", "'other-abi'"), ("future", "Python>=3.99")],
 )
 async def test_what_cannot_come_from_wheels_is_replanned_and_refused(
     builder: Builder, requirements: str, word: str

@@ -44,9 +44,10 @@ async def test_a_package_nobody_made_is_named(builder: Builder) -> None:
     assert "'argosy-no-such-package-7f3a'" in end.detail
 
 
-async def test_a_package_without_wheels_is_refused(builder: Builder) -> None:
-    end = await builder.build("uwsgi\n")
+async def test_a_package_without_wheels_is_built_from_source(builder: Builder) -> None:
+    end = await builder.build("docopt==0.6.2\n")
+    layer = await builder.layer(end)
 
-    assert (end.how, end.step) == ("failed", "plan")
-    assert "'uwsgi'" in end.detail
     assert builder.plans[0].mode == "FULL_BUILD"
+    assert builder.plans[0].evidence == "Built from source: docopt 0.6.2."
+    assert (layer / "docopt.py").is_file()

@@ -5,8 +5,8 @@ from domain.execution import Base
 from workers.builder.failures import Failure
 from workers.builder.overlay import Overlay, find_overlay, make_overlay
 from workers.builder.plan import Lock
+from workers.builder.programs import Say
 from workers.builder.tools import BuildTools
-from workers.builder.uv import Say
 
 
 def find_framework_base(tools: BuildTools, name: str) -> Base:

@@ -1,13 +1,14 @@
 """One build: plan, resolve, install, store. What goes wrong on the way is an outcome, not an error.
 
-IMAGE and FULL_BUILD are planned and refused: nothing here builds them.
+A full build is one whose packages have to be built from source. Nothing here builds images.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NoReturn
 
+from adapters.pins import Pinned
 from domain.builds import BuildEnded, BuildPlanned, BuildRequested, BuildStep
 from domain.entries import BuildLogged, LogStream
 from domain.errors import ArgosyError, Invalid, NotFound, Unavailable
@@ -27,7 +28,10 @@ from workers.builder.failures import Failure, last_output
 from workers.builder.overlay import find_overlay, make_overlay
 from workers.builder.plan import Lock, resolve
 from workers.builder.requirements import Requirements, read_requirements
+from workers.builder.sources import resolve_from_source
 from workers.builder.tools import BuildTools
+
+SOURCE = "source"  # the step
 
 type Log = Callable[[BuildLogged], Awaitable[None]]
 type Planned = Callable[[BuildPlanned], Awaitable[None]]
@@ -149,6 +153,8 @@ class _Build:
             built = await self._over_framework(definition, requirements, chosen)
             if not isinstance(built, Failure):
                 return built
+            if built.step == SOURCE:
+                return await self._replanned(built)
             self._evidence = f"{chosen.name} could not be the base: {built.detail} "
             await self._say(f"{self._evidence}The base is {base.name} instead.")
         return await self._over_plain(definition, requirements, base)
@@ -180,16 +186,23 @@ class _Build:
             return await self._store(definition, base, "")
         lock = await self._resolve(requirements, base)
         if isinstance(lock, Failure):
-            if lock.mode is not None:
-                await self._plan(lock.mode, lock.detail)
-            return self.failed(lock)
+            return await self._replanned(lock)
         return await self._over(definition, lock, base)
+
+    async def _replanned(self, failure: Failure) -> BuildEnded:
+        """End with a failure; it may have shown that the plan cannot be what it was."""
+        if failure.mode is not None:
+            await self._plan(failure.mode, failure.detail)
+        return self.failed(failure)
 
     async def _resolve(self, requirements: Requirements, base: Base) -> Lock | Failure:
         await self._enter("resolve")
         began = time.time()
         lock = await resolve(self._tools, base, requirements, self._hear)
         self._cached = isinstance(lock, Lock) and lock.at < began
+        if isinstance(lock, Failure) and lock.unbuilt:
+            await self._enter(SOURCE)
+            return await resolve_from_source(self._tools, base, requirements, lock, self._hear)
         return lock
 
     async def _over(self, definition: SourceDefinition, lock: Lock, base: Base) -> BuildEnded:
@@ -201,7 +214,8 @@ class _Build:
             )
             return await self._store(definition, base, "")
         over = "" if base is self._tools.base else f"Over {base.name}. "
-        await self._plan("FAST_OVERLAY", over + _evidence(lock), lock.digest)
+        mode: Mode = "FULL_BUILD" if lock.built else "FAST_OVERLAY"
+        await self._plan(mode, over + _evidence(lock), lock.digest)
         return await self._install(definition, lock, base)
 
     async def _install(self, definition: SourceDefinition, lock: Lock, base: Base) -> BuildEnded:
@@ -246,7 +260,10 @@ class _Build:
     async def plan_refused(self, end: BuildEnded) -> None:
         """Say of a build that failed before its plan was known why the mode stays what it was."""
         if not self._is_planned:
-            await self._plan(self._request.mode, f"Nothing could be resolved. {end.detail}")
+            if end.step == SOURCE:
+                await self._plan("FULL_BUILD", end.detail)
+            else:
+                await self._plan(self._request.mode, f"Nothing could be resolved. {end.detail}")
 
     def failed(self, failure: Failure) -> BuildEnded:
         """The end of a build that cannot succeed."""
@@ -311,7 +328,15 @@ class _Build:
         await self._say(line, "stderr")
 
 
-def _evidence(lock: Lock, most: int = 8) -> str:
-    names = [f"{package.name} {package.version}" for package in lock.packages]
+def _evidence(lock: Lock) -> str:
+    built = {wheel.name for wheel in lock.built}
+    made = [package for package in lock.packages if package.name in built]
+    ready = [package for package in lock.packages if package.name not in built]
+    said = [("Built from source", made), ("From wheels", ready)]
+    return " ".join(f"{words}: {_listed(packages)}." for words, packages in said if packages)
+
+
+def _listed(packages: Sequence[Pinned], most: int = 8) -> str:
+    names = [f"{package.name} {package.version}" for package in packages]
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"From wheels: {', '.join(names[:most])}{more}."
+    return ", ".join(names[:most]) + more

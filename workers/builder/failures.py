@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from domain.execution import Mode
+from domain.execution import Mode, normalised
 
 MAX_DETAIL = 2_000  # characters
 MAX_COMPLAINT = 100_000  # characters of it, its end, that are looked through
@@ -15,12 +15,16 @@ class Failure(Struct, frozen=True, kw_only=True):
     """Why a build ended: the step it happened in, what is wrong, and what to do about it.
 
     mode: what would be needed instead, where the failure shows that the plan cannot work.
+    unbuilt: the package that has no wheel, and might be built from source.
+    ranges: the versions of it that others require, as far as they are known: `>=1,<2`.
     """
 
     step: str
     detail: str
     hint: str = ""
     mode: Mode | None = None
+    unbuilt: str = ""
+    ranges: tuple[str, ...] = ()
 
 
 # Each begins at the beginning of a word and takes no part of it twice: what is read may be long,
@@ -32,6 +36,7 @@ _NO_WHEELS = re.compile(
     r"Wheels are required for `([^`]+)`|only found wheels for `([^`]+)`"
     r"|(?<!\S)([^\s<>=!~]+)(?:[<>=!~]\S*)? (?:has|have) no (?:usable )?wheels"
 )
+_RANGE = r"[<>=!~]=?[\w.*+!-]+(?:,[<>=!~]=?[\w.*+!-]+)*"
 _PYTHON = re.compile(r"the current Python version \((\S+)\) does not satisfy (Python\S+)")
 _UNREACHABLE = re.compile(
     r"Failed to fetch|Request failed after|error sending request|dns error|Failed to download"
@@ -69,7 +74,7 @@ def explain(step: str, complaint: Sequence[str], lines: Mapping[str, int], pytho
     if found := _ABSENT.search(text):
         return _absent(step, found[1], said, lines)
     if found := _NO_WHEELS.search(text):
-        return _no_wheels(next(filter(None, found.groups())), said, lines)
+        return _no_wheels(next(filter(None, found.groups())), text, said, lines)
     if found := _PYTHON.search(text):
         return Failure(
             step="plan",
@@ -98,7 +103,8 @@ def _absent(step: str, name: str, said: str, lines: Mapping[str, int]) -> Failur
     )
 
 
-def _no_wheels(name: str, said: str, lines: Mapping[str, int]) -> Failure:
+def _no_wheels(name: str, text: str, said: str, lines: Mapping[str, int]) -> Failure:
+    ranges = re.findall(rf"depends? on {re.escape(name)}({_RANGE})(?:,?\s)", text)
     where = f"requirements, line {lines[name]}: " if name in lines else ""
     return Failure(
         step="plan",
@@ -106,6 +112,8 @@ def _no_wheels(name: str, said: str, lines: Mapping[str, int]) -> Failure:
         detail=f"{where}{name!r} would have to be built from source. {said}",
         hint="Choose a version that has wheels for this Python and platform (see the package's "
         "files on its index), or deploy a container image that has it.",
+        unbuilt=normalised(name),
+        ranges=tuple(dict.fromkeys(ranges)),
     )
 
 

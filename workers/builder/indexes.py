@@ -5,8 +5,9 @@ Only what is named here reaches uv. pip's own settings (`PIP_*`, pip.conf) are n
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
 from msgspec import Struct
@@ -73,6 +74,30 @@ def find_index(setting: str, environment: Mapping[str, str]) -> PackageIndex:
     elif Path("/etc/ssl/certs").is_dir():
         found.setdefault("UV_SYSTEM_CERTS", "1")
     return PackageIndex(key=key, arguments=arguments, environment=found, mounts=mounts, files=files)
+
+
+def with_credentials(index: PackageIndex, url: str) -> str:
+    """Return a file's URL with the credentials of the index on the same host, if it has any."""
+    parts = urlsplit(url)
+    for name, place in _index_urls(index.environment):
+        known = urlsplit(place)
+        user, at, host = known.netloc.rpartition("@")
+        if (known.scheme, host) != (parts.scheme, parts.netloc):
+            continue
+        if not at and name:
+            variable = f"UV_INDEX_{re.sub(r'[^A-Z0-9]', '_', name.upper())}"
+            pair = [index.environment.get(f"{variable}_{end}") for end in ("USERNAME", "PASSWORD")]
+            user = ":".join(quote(word, safe="") for word in pair if word is not None)
+        return urlunsplit(parts._replace(netloc=f"{user}@{host}")) if user else url
+    return url
+
+
+def _index_urls(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the name, if any, and the URL of each index that uv's variables say."""
+    for variable in ("UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL"):
+        for entry in environment.get(variable, "").split():
+            name, equals, url = entry.partition("=")
+            yield (name, url) if equals and "/" not in name else ("", entry)
 
 
 def masked(line: str) -> str:

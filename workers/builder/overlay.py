@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 import re
+import stat
 from pathlib import Path
 
 from msgspec import Struct
@@ -13,12 +14,14 @@ from domain.errors import NotFound
 from workers.archives import Contents, LayerRefused
 from workers.builder.failures import Failure, explain
 from workers.builder.memory import alone, recall, remember
-from workers.builder.plan import Lock
+from workers.builder.plan import Lock, show_built
+from workers.builder.programs import OUT, Say
 from workers.builder.tools import BuildTools
-from workers.builder.uv import OUT, Say, run_uv
+from workers.builder.uv import run_uv
 
 STEP = "install"
 KIND = "overlays"
+NOTE = "uv_cache.json"
 FORMAT = "1"  # what a layer looks like; raise it when installing changes, and all are made anew
 
 _LESS = "Require fewer or smaller packages, or others."
@@ -62,7 +65,11 @@ async def make_overlay(tools: BuildTools, lock: Lock, say: Say) -> Overlay | Fai
             tree = scratch / "tree"
             tree.mkdir(mode=0o700)
             scratch.chmod(0o711)  # the sandbox's uid passes; the tree will be its own
-            ran = await run_uv(tools, STEP, _arguments(tools), say, stdin=lock.text, out=tree)
+            mounts, links = await show_built(tools, lock.built)
+            arguments = [*_arguments(tools), *links]
+            ran = await run_uv(
+                tools, STEP, arguments, say, stdin=lock.text, out=tree, mounts=mounts
+            )
             if isinstance(ran, Failure):
                 return ran
             if ran.code != 0:
@@ -98,4 +105,22 @@ def _forget_notes(tree: Path) -> None:
     with os.scandir(tree) as entries:
         for entry in entries:
             if entry.name.endswith(".dist-info") and entry.is_dir(follow_symlinks=False):
-                Path(entry.path, "uv_cache.json").unlink(missing_ok=True)
+                Path(entry.path, NOTE).unlink(missing_ok=True)
+                _unrecord(Path(entry.path, "RECORD"))
+
+
+def _unrecord(record: Path) -> None:
+    """Remove uv's note, which holds a time, from what a package says it installed."""
+    try:
+        handle = os.open(record, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:  # there is none, or it is a link, which no layer may hold
+        return
+    with os.fdopen(handle, "rb+") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return
+        lines = file.readlines()
+        kept = [line for line in lines if f"/{NOTE},".encode() not in line]
+        if len(kept) < len(lines):
+            file.seek(0)
+            file.writelines(kept)
+            file.truncate()
