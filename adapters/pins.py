@@ -20,6 +20,12 @@ class Pinned(Struct, frozen=True):
     version: str
     hashes: tuple[str, ...]
 
+    @property
+    def text(self) -> str:
+        """It as a requirement with hashes, the same for equal ones, with a line end."""
+        hashes = "".join(f" \\\n    --hash={digest}" for digest in self.hashes)
+        return f"{self.name}=={self.version}{hashes}\n"
+
 
 def read_pins(text: str, environment: Mapping[str, str] | None = None) -> tuple[Pinned, ...]:
     """Return the packages by name in order.

@@ -36,6 +36,7 @@ REQUIREMENTS = ("httpx", "pydantic")
 AIM_CHANGED = 0.02
 AIM_UNCHANGED = 0.02
 AIM_OVERLAY = 0.1
+AIM_ANEW = 2.0  # no promise: what each package costs once, with wheels in uv's cache
 REQUEST = BuildRequested(
     build_id="build-1",
     workspace_id="workspace-1",
@@ -67,17 +68,21 @@ async def _measure(directory: Path) -> None:
     theirs: list[float] = []
     changed: list[float] = []
     unchanged: list[float] = []
+    overlay: list[float] = []
     anew: list[float] = []
     for _ in range(ROUNDS):
         theirs.append(_environment(directory))
         source = next(changes)
         changed.append(await _deploy(tools, source))
         unchanged.append(await _known(tools, source))
-        _forget_layers(tools)
+        _forget_layers(tools, parts=False)
+        overlay.append(await _deploy(tools, source))
+        _forget_layers(tools, parts=True)
         anew.append(await _deploy(tools, source))
     _tell("build-changed-source", changed, theirs, AIM_CHANGED)
     _tell("build-unchanged-source", unchanged, theirs, AIM_UNCHANGED)
-    _tell("build-overlay", anew, theirs, AIM_OVERLAY)
+    _tell("build-overlay", overlay, theirs, AIM_OVERLAY)
+    _tell("build-packages-anew", anew, theirs, AIM_ANEW)
 
 
 def _tools(directory: Path) -> BuildTools:
@@ -126,11 +131,12 @@ def _check(end: BuildEnded) -> None:
         raise SystemExit(f"the build failed: {end.detail} {end.hint}")
 
 
-def _forget_layers(tools: BuildTools) -> None:
-    """Leave what was resolved within the last minutes, and what uv itself has in its cache."""
-    for kind in ("overlays", "layers"):
-        shutil.rmtree(tools.layers.directory / kind)
-    (tools.layers.directory / "layers").mkdir()
+def _forget_layers(tools: BuildTools, *, parts: bool) -> None:
+    """Leave what was resolved, what uv has in its cache, and, unless told, installed packages."""
+    shutil.rmtree(tools.layers.directory / "overlays")
+    for layer in (tools.layers.directory / "layers").iterdir():
+        if parts or not (layer / "part").exists():
+            shutil.rmtree(layer)
 
 
 def _environment(directory: Path) -> float:

@@ -77,8 +77,8 @@ def _add_base(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing, building = actions.add_parser("list"), actions.add_parser("build")
     building.add_argument("name", metavar="NAME")
-    for parser in (listing, building):
-        parser.add_argument("--json", action="store_true")
+    for action in (listing, building):
+        action.add_argument("--json", action="store_true")
 
 
 def serve(settings: Settings, name: str, loop: Loop, *, needs_vault: bool = False) -> None:

@@ -43,6 +43,10 @@ class LayerRefused(Invalid):
         super().__init__(detail, field="layer")
 
 
+class Overlapping(LayerRefused):
+    """Two parts of a layer have a file of the same name. Nothing of it was used."""
+
+
 class Contents(Struct, frozen=True):
     """What is in a tree: regular files, and their bytes uncompressed."""
 
@@ -60,6 +64,8 @@ def pack(tree: Path, into: BinaryIO, *, max_mb: int = MAX_MB) -> Contents:
 def pack_part(tree: Path, into: BinaryIO, *, max_mb: int = MAX_MB) -> Contents:
     """Write a tree's files as a part of an archive, as `pack` does."""
     files = size = 0
+    if not stat.S_ISDIR(tree.lstat().st_mode):
+        raise LayerRefused(f"{tree.name!r} is not a directory.")
     with gzip.GzipFile("", "wb", COMPRESSION, into, mtime=0) as part:
         for name, path, status in _walk(tree):
             if stat.S_ISDIR(status.st_mode):
@@ -96,7 +102,7 @@ def settle(tree: Path) -> None:
 def link_together(parts: Sequence[Path], tree: Path, *, max_mb: int = MAX_MB) -> Contents:
     """Fill `tree`, an empty directory, with links to the files of settled trees.
 
-    Raises LayerRefused where two have a file of the same name.
+    Raises Overlapping where two have a file of the same name, and LayerRefused.
     """
     files = size = 0
     for part in parts:
@@ -111,7 +117,7 @@ def link_together(parts: Sequence[Path], tree: Path, *, max_mb: int = MAX_MB) ->
                     check_size(files, size, max_mb)
                     (into / name).hardlink_to(source)
             except (FileExistsError, NotADirectoryError):
-                raise LayerRefused(f"Two packages have files at {into.name!r}.") from None
+                raise Overlapping(f"Two packages have files at {into.name!r}.") from None
     return Contents(files, size)
 
 

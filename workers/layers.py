@@ -143,8 +143,8 @@ class LayerCache:
     ) -> tuple[str, Contents]:
         """Store the parts together as a layer and return its digest; it shares their files.
 
-        Raises NotFound for a part that is not here any more, LayerRefused if two have the same file
-        or together they are more than `max_mb`.
+        Raises NotFound for a part that is not here any more, Overlapping if two have the same file,
+        LayerRefused if together they are more than `max_mb`.
         """
 
         def make(tree: Path, packed: BinaryIO) -> Contents:

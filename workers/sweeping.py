@@ -5,11 +5,11 @@ from pathlib import Path
 
 import structlog
 
+from adapters.blobs import BlobStore
 from adapters.scratch import sweep_scratch
 from adapters.settings import Settings
 from adapters.wiring import open_blobs
 from domain.errors import Unavailable
-from domain.ports import Blobs
 from workers.layers import LayerCache
 from workers.sandboxes.cgroups import Cgroups, detect
 from workers.sandboxes.orphans import sweep_orphans
@@ -18,7 +18,7 @@ from workers.workshops import cache_directory
 log = structlog.stdlib.get_logger(__name__)
 
 
-async def sweep_folders(blobs: Blobs, layers: LayerCache, *scratches: Path) -> None:
+async def sweep_folders(blobs: BlobStore, layers: LayerCache, *scratches: Path) -> None:
     """Remove what is half made and has no living maker. Raises Unavailable."""
     swept = await blobs.sweep() + await layers.sweep()
     for folder in scratches:

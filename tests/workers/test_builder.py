@@ -105,7 +105,8 @@ async def test_a_layer_is_readable_by_all_and_has_bytecode(builder: Builder) -> 
     assert "extra1/__pycache__/__init__.cpython-" in " ".join(paths)
     assert {oct(p.stat().st_mode & 0o7777) for p in paths.values()} == {"0o644", "0o755"}
     assert not [path for path in paths if path.endswith((".lock", "uv_cache.json"))]
-    assert {path.stat().st_nlink for path in paths.values() if path.is_file()} == {1}
+    # Shared with the part that it was put together from, and not with uv's cache.
+    assert {path.stat().st_nlink for path in paths.values() if path.is_file()} == {2}
 
 
 async def test_the_log_says_what_uv_says_while_it_works(builder: Builder) -> None:
@@ -345,7 +346,7 @@ async def test_a_wheel_cannot_write_outside_its_layer(builder: Builder, index: I
     end = await builder.build("escaping")
     layer = await builder.layer(end)
 
-    inside = (layer, builder.layers.directory / "uv")
+    inside = (layer.parent, builder.layers.directory / "uv")
     escaped = [
         path
         for path in builder.layers.directory.parent.rglob("evil*")

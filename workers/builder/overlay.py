@@ -2,10 +2,7 @@
 
 import asyncio
 import hashlib
-import os
 import re
-import stat
-from pathlib import Path
 
 from msgspec import Struct
 
@@ -14,17 +11,15 @@ from domain.errors import NotFound
 from workers.archives import Contents, LayerRefused
 from workers.builder.failures import Failure, explain
 from workers.builder.memory import alone, recall, remember
+from workers.builder.parts import LESS, STEP, forget_notes, from_parts, uv_install
 from workers.builder.plan import Lock, show_built
 from workers.builder.programs import OUT, Say
 from workers.builder.tools import BuildTools
-from workers.builder.uv import run_uv
+from workers.builder.uv import run_beside_uv
 
-STEP = "install"
 KIND = "overlays"
-NOTE = "uv_cache.json"
-FORMAT = "1"  # what a layer looks like; raise it when installing changes, and all are made anew
+FORMAT = "2"  # what a layer looks like; raise it when installing changes, and all are made anew
 
-_LESS = "Require fewer or smaller packages, or others."
 _DIGEST = re.compile(rb"sha256:[0-9a-f]{64}")
 
 
@@ -61,24 +56,10 @@ async def make_overlay(tools: BuildTools, lock: Lock, say: Say) -> Overlay | Fai
     async with alone(directory, KIND, key) as waited:
         if waited and (digest := await find_overlay(tools, lock)):
             return Overlay(digest=digest)
-        with scratch_directory(directory / "scratch") as scratch:
-            tree = scratch / "tree"
-            tree.mkdir(mode=0o700)
-            scratch.chmod(0o711)  # the sandbox's uid passes; the tree will be its own
-            mounts, links = await show_built(tools, lock.built)
-            arguments = [*_arguments(tools), *links]
-            ran = await run_uv(
-                tools, STEP, arguments, say, stdin=lock.text, out=tree, mounts=mounts
-            )
-            if isinstance(ran, Failure):
-                return ran
-            if ran.code != 0:
-                return explain(STEP, ran.complaint, {}, tools.base.python)
-            await asyncio.to_thread(_forget_notes, tree)
-            try:
-                digest, contents = await tools.layers.keep(tree, max_mb=tools.limits.disk_mb)
-            except LayerRefused as error:
-                return Failure(step=STEP, detail=error.detail, hint=_LESS)
+        made = await from_parts(tools, lock, say) or await _together(tools, lock, say)
+        if isinstance(made, Failure):
+            return made
+        digest, contents = made
         await remember(directory, KIND, key, digest.encode())
     return Overlay(digest=digest, contents=contents)
 
@@ -89,38 +70,23 @@ def overlay_key(tools: BuildTools, lock: Lock) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _arguments(tools: BuildTools) -> list[str]:
-    return [
-        *("pip", "install", "-r", "-", "--target", OUT, "--python", tools.python.python),
-        *("--no-deps", "--require-hashes", "--only-binary", ":all:", "--compile-bytecode"),
-        # A layer owns its files: with hard links, who writes to the cache writes to every layer.
-        *("--link-mode", "copy", "--color", "never"),
-        *tools.index.arguments,
-    ]
-
-
-def _forget_notes(tree: Path) -> None:
-    """Remove uv's own notes. The tree is not trusted yet: no link in it is followed."""
-    (tree / ".lock").unlink(missing_ok=True)
-    with os.scandir(tree) as entries:
-        for entry in entries:
-            if entry.name.endswith(".dist-info") and entry.is_dir(follow_symlinks=False):
-                Path(entry.path, NOTE).unlink(missing_ok=True)
-                _unrecord(Path(entry.path, "RECORD"))
-
-
-def _unrecord(record: Path) -> None:
-    """Remove uv's note, which holds a time, from what a package says it installed."""
-    try:
-        handle = os.open(record, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:  # there is none, or it is a link, which no layer may hold
-        return
-    with os.fdopen(handle, "rb+") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            return
-        lines = file.readlines()
-        kept = [line for line in lines if f"/{NOTE},".encode() not in line]
-        if len(kept) < len(lines):
-            file.seek(0)
-            file.writelines(kept)
-            file.truncate()
+async def _together(tools: BuildTools, lock: Lock, say: Say) -> tuple[str, Contents] | Failure:
+    """Install the lock into one tree, where packages may write over each other's files."""
+    with scratch_directory(tools.layers.directory / "scratch") as scratch:
+        tree = scratch / "tree"
+        tree.mkdir(mode=0o700)
+        scratch.chmod(0o711)  # the sandbox's uid passes; the tree will be its own
+        mounts, links = await show_built(tools, lock.built)
+        command = [*uv_install(tools), *links, "--compile-bytecode", "-r", "-", "--target", OUT]
+        ran = await run_beside_uv(
+            tools, STEP, command, say, stdin=lock.text, out=tree, mounts=mounts
+        )
+        if isinstance(ran, Failure):
+            return ran
+        if ran.code != 0:
+            return explain(STEP, ran.complaint, {}, tools.base.python)
+        await asyncio.to_thread(forget_notes, tree)
+        try:
+            return await tools.layers.keep(tree, max_mb=tools.limits.disk_mb)
+        except LayerRefused as error:
+            return Failure(step=STEP, detail=error.detail, hint=LESS)

@@ -54,12 +54,7 @@ class Lock(Struct, frozen=True):
     @property
     def text(self) -> str:
         """The lock as a requirements text with hashes, the same for equal locks."""
-        return "".join(
-            f"{package.name}=={package.version}"
-            + "".join(f" \\\n    --hash={digest}" for digest in package.hashes)
-            + "\n"
-            for package in self.packages
-        )
+        return "".join(package.text for package in self.packages)
 
     @property
     def digest(self) -> str:

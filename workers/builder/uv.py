@@ -41,8 +41,26 @@ async def run_uv(
     files: texts by path inside. mounts: what else it may read. Raises SandboxUnsupported where no
     build sandbox can be had, Unavailable for a disk that fails.
     """
+    argv = [PROGRAM, *arguments]
+    return await run_beside_uv(
+        tools, step, argv, say, stdin=stdin, out=out, files=files, mounts=mounts
+    )
+
+
+async def run_beside_uv(
+    tools: BuildTools,
+    step: str,
+    argv: Sequence[str],
+    say: Say,
+    *,
+    stdin: str = "",
+    out: Path | None = None,
+    files: Mapping[str, str] | None = None,
+    mounts: Sequence[Mount] = (),
+) -> Ran | Failure:
+    """As `run_uv`, any program where uv is at PROGRAM."""
     spec = await _spec(tools, out, files or {}, mounts)
-    return await run_program(tools, step, spec, [PROGRAM, *arguments], say, stdin=stdin, out=out)
+    return await run_program(tools, step, spec, argv, say, stdin=stdin, out=out)
 
 
 async def _spec(

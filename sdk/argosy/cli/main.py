@@ -12,7 +12,7 @@ COMMANDS = {
     "agent": ("argosy.cli.agent", "Agents: list, show, delete."),
     "deployment": ("argosy.cli.deployment", "Deployments: list, show, rollback, diff."),
     "build": ("argosy.cli.build", "Builds: list, show, logs, cancel."),
-    "base": ("argosy.cli.base", "Base environments of this machine: list, build."),
+    "base": ("argosy.cli.base_environment", "Base environments of this machine: list, build."),
     "gc": ("argosy.cli.gc", "Remove what nothing needs from this machine's blob store."),
     "starter-kit": ("argosy.cli.starter_kit", "A tool, a model and a policy to begin with."),
     "tool": ("argosy.cli.tool", "Tools: list, show, apply, delete."),
