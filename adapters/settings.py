@@ -48,6 +48,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     keep_answers_days: how long a command that is sent again with its `Idempotency-Key` gets the
     answer it had the first time; 0 for ever. Later its key is new.
     run_slots: runs that one run host holds at once.
+    build_slots: builds that one build worker does at once.
     drain_seconds: how long work under way may go on after a process was told to stop: runs, builds
     and requests. What is left then is handed back, or cut off.
     unready_seconds: before that, how long the API goes on serving while `/readyz` answers 503, so
@@ -94,6 +95,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     sweep_seconds: float = 1.0
     keep_answers_days: Annotated[float, Meta(ge=0)] = 7.0
     run_slots: int = 64
+    build_slots: Annotated[int, Meta(ge=1, le=64)] = 4
     drain_seconds: Annotated[float, Meta(ge=0)] = 30.0
     unready_seconds: Annotated[float, Meta(ge=0)] = 3.0
     warm_sandboxes: Annotated[int, Meta(ge=0, le=1000)] = 4

@@ -1,8 +1,8 @@
 """Kills builders at random moments: `python -m tests.builder_kills --kills 50 --seed N`.
 
-Each time a version that needs a layer of its own is deployed, and its build worker or the process
-that builds is killed (SIGKILL) somewhere between the claim and the end. Then every build has to
-have succeeded, every version to run with the packages it asked for, and nothing to be left.
+Each time a version that needs a layer of its own is deployed, and its build worker is killed
+(SIGKILL) somewhere between the claim and the end. Then every build has to have succeeded, every
+version to run with the packages it asked for, and nothing to be left.
 """
 
 import argparse
@@ -24,9 +24,11 @@ from tests.chaos.leftovers import Machine, groups_of
 from tests.redis_server import RedisServer, make_directory
 from tests.workers.builds import make_wheel
 from tests.workers.worlds import Process, World, hosting, make_settings, open_world
+from workers.layers import LayerCache
 from workers.sandboxes.cgroups import detect
 from workers.sandboxes.orphans import sweep_orphans
-from workers.sweeping import sweep_after_builds
+from workers.sweeping import sweep_folders
+from workers.workshops import cache_directory
 
 FILES = 300  # of each package, so that installing and packing them takes a while
 MOST_SECONDS = 60.0
@@ -114,16 +116,11 @@ class Killer:
             await self._worker.ready()
 
     async def _kill(self) -> None:
-        """Kill the worker, or only the process that it forked for the build."""
+        """Kill the worker, noting what it had started."""
         assert self._worker is not None
         worker = psutil.Process(self._worker.pid)
         self._seen += [worker, *worker.children(recursive=True)]
-        horses = worker.children()
-        if horses and self._chance.random() < 0.5:
-            with suppress(psutil.NoSuchProcess):
-                horses[0].kill()
-        else:
-            await self._worker.kill()
+        await self._worker.kill()
 
     async def _claimed(self, build_id: str) -> None:
         await self._world.until_all(f"build-{build_id}", BuildClaimed, 1, MOST_SECONDS)
@@ -144,7 +141,8 @@ class Killer:
 
     async def _check_left(self, before: Machine) -> None:
         """Sweep once, as workers do, and look for what is left."""
-        await asyncio.to_thread(sweep_after_builds, self._settings)
+        layers = LayerCache(cache_directory(self._settings), self._world.services.blobs)
+        await sweep_folders(self._world.services.blobs, layers)
         await sweep_orphans(detect(self._settings.cgroups))
         data = self._settings.data
         scratches = [path for path in data.rglob("scratch") if path.is_dir()]

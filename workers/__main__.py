@@ -21,13 +21,11 @@ from adapters.metrics import metrics_served
 from adapters.settings import Settings, read_settings
 from adapters.wiring import Services, open_services
 from domain.errors import ArgosyError
-from workers import jobs
 from workers.bases import build_base, list_bases
+from workers.builds import builds_with
 from workers.dispatcher import run_dispatcher
 from workers.reaper import run_reaper
-from workers.rq_builds import work_builds
 from workers.stopping import Stop, stop_on_signals
-from workers.sweeping import sweep_after_builds
 from workers.workshops import describe_machine, prepare_machine
 
 log = structlog.stdlib.get_logger(__name__)
@@ -66,7 +64,8 @@ def main() -> int:
                 paths = prepare_machine(settings)
                 uvloop.run(build_base(settings, paths, given.name, as_json=given.json))
             case _:
-                build(settings)
+                building = builds_with(prepare_machine(settings))
+                serve(settings, kind, building)
     except ArgosyError as refusal:
         sys.stderr.write(f"{refusal.title}: {refusal.detail}\n")
         return 1
@@ -84,13 +83,6 @@ def _add_base(parser: argparse.ArgumentParser) -> None:
 def serve(settings: Settings, name: str, loop: Loop, *, needs_vault: bool = False) -> None:
     """Run an async loop with services of its own until a signal."""
     uvloop.run(_serve(settings, name, loop, needs_vault=needs_vault))
-
-
-def build(settings: Settings) -> None:
-    """Run a build worker until a signal."""
-    jobs.use_paths(prepare_machine(settings))
-    log.info("ready")
-    work_builds(settings.redis, lambda: sweep_after_builds(settings))
 
 
 async def _serve(settings: Settings, name: str, loop: Loop, *, needs_vault: bool) -> None:

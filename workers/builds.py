@@ -1,14 +1,14 @@
-"""One build, from its claim to its end, in the process that was forked for it."""
+"""The build host: one process per machine that builds, a few at a time, in sandboxes."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 
 import structlog
 from msgspec.structs import replace
+from prometheus_client import Gauge
 
-from adapters.settings import Settings
 from adapters.tracing import fail
-from adapters.wiring import Services, open_services
+from adapters.wiring import Services
 from domain import agents
 from domain.agents import AGENT
 from domain.builds import (
@@ -22,84 +22,96 @@ from domain.builds import (
 )
 from domain.deploying import end_build
 from domain.entries import BuildLogged
-from domain.errors import Conflict, NotFound, Unavailable
+from domain.errors import NotFound
 from domain.execution import Definition
 from domain.handling import Unit
-from domain.ids import split_stream, stream_name
+from domain.ids import stream_name
+from domain.jobs import BUILDS
 from workers.attempts import attempted
 from workers.builder.builder import run_build
 from workers.builder.tools import BuildTools
 from workers.claims import Claim, claim_build
 from workers.envelopes import new_owner
-from workers.heartbeats import Heartbeats
 from workers.histories import History, read_history
+from workers.hosting import Host, Kind
 from workers.losing import Loss, lose
 from workers.outages import surely
+from workers.pumps import Cancel
+from workers.sandboxes.cgroups import detect
 from workers.sandboxes.namespaces import Paths
-from workers.stopping import Stop, stop_on_signals
+from workers.stopping import Stop
+from workers.sweeping import keep_swept, keep_trimmed
 from workers.transcripts import Transcript
 from workers.workshops import open_tools
 
-GATHER_SECONDS = 0.5  # every append wakes all followers, and next to none is a cancellation
+SLOTS = Gauge("argosy_build_slots", "Builds that this host does at most at once.")
+HOSTED = Gauge("argosy_builds_hosted", "Builds that this host does now.")
 
 log = structlog.stdlib.get_logger(__name__)
 
 
-async def build(settings: Settings, paths: Paths, stream: str) -> None:
-    """Do a build if it is still to be done; raises only for a bug.
+def builds_with(paths: Paths) -> Callable[[Services, Stop], Awaitable[None]]:
+    """Return the loop of a build host on a machine that was prepared."""
 
-    SIGTERM gives it `settings.drain_seconds` to end, then hands it back; a second does at once.
-    """
-    try:
-        async with open_services(settings, name="build") as services:
-            tools = open_tools(settings, services.blobs, paths)
-            await build_with(services, tools, stream)
-            await tools.layers.trim()  # there may be no run host on this machine
-    except Unavailable as error:  # it was not claimed: the reaper tells of it again
-        log.warning("build.put_off", stream=stream, error=error.detail)
+    async def run(services: Services, stop: Stop) -> None:
+        settings = services.settings
+        tools = open_tools(settings, services.blobs, paths)
+        kind = Kind(
+            name="build",
+            queue=BUILDS,
+            slots=settings.build_slots,
+            cancelled=BuildCancelRequested,
+            gather_seconds=0.5,
+        )
+        SLOTS.set(settings.build_slots)
+        host = Host(services, kind, _Builds(services, tools), new_owner("build"), HOSTED)
+        cgroups = detect(settings.cgroups)
+        swept = keep_swept(services.blobs, tools.layers, cgroups)
+        await host.run(stop, stop.again, [swept, keep_trimmed(tools.layers)])
+
+    return run
 
 
-async def build_with(services: Services, tools: BuildTools, stream: str) -> None:
-    """As `build`, with parts that are open already."""
-    stop = stop_on_signals()
-    _, id = split_stream(stream)
-    owner = new_owner("build")
-    claim = await claim_build(services, id, owner)
-    if claim is None:
-        return
-    with attempted(claim, "build", {}) as span:
-        log.info("build.claimed")
-        work = asyncio.create_task(_Build(services, tools, claim).run())
-        beating = asyncio.create_task(_beat(services, claim, work))
-        draining = asyncio.create_task(_drain(stop, work, services.settings.drain_seconds))
-        try:
-            end = await work
+class _Builds:
+    """Builds as a host's work."""
+
+    def __init__(self, services: Services, tools: BuildTools) -> None:
+        self._services = services
+        self._tools = tools
+
+    async def claim(self, id: str, owner: str) -> Claim[BuildRequested] | None:
+        return await claim_build(self._services, id, owner)
+
+    async def do(
+        self, claim: Claim[BuildRequested], cancel: Cancel, settle: Callable[[], None]
+    ) -> None:
+        with attempted(claim, "build", {}) as span:
+            log.info("build.claimed")
+            end = await _Build(self._services, self._tools, claim, cancel, settle).run()
             span.set_attribute("argosy.build.how", end.how)
             if end.how == "failed":
                 fail(span, end.step or end.how)
-        except asyncio.CancelledError:
-            await _give_up(services, claim, f"The worker {owner} was stopped.")
-        except Unavailable as error:
-            await _give_up(services, claim, error.detail)
-        except (Conflict, NotFound) as refusal:
-            log.warning("build.overtaken", why=refusal.detail)
-        except Exception as error:
-            await _give_up(services, claim, f"Argosy could not build it: {type(error).__name__}.")
-            raise
-        finally:
-            for task in (beating, draining):
-                task.cancel()
-            await asyncio.gather(beating, draining, return_exceptions=True)
+
+    async def broke(self, loss: Loss) -> None:
+        await lose(self._services, loss)
 
 
 class _Build:
     """One attempt. A cancellation that somebody asks for ends it in order."""
 
-    def __init__(self, services: Services, tools: BuildTools, claim: Claim[BuildRequested]) -> None:
+    def __init__(
+        self,
+        services: Services,
+        tools: BuildTools,
+        claim: Claim[BuildRequested],
+        cancel: Cancel,
+        settle: Callable[[], None],
+    ) -> None:
         self._services = services
         self._tools = tools
         self._claim = claim
-        self._cancelled: str | None = None  # why, once it was asked for
+        self._cancel = cancel
+        self._settle = settle
 
     async def run(self) -> BuildEnded:
         claim, store = self._claim, self._services.store
@@ -129,41 +141,22 @@ class _Build:
         return end
 
     async def _unless_cancelled(self, work: asyncio.Task[BuildEnded]) -> BuildEnded:
-        hearing = asyncio.create_task(self._hear_cancellation(work))
+        asked = asyncio.create_task(self._cancel.asked.wait())
         try:
-            return await work
-        except asyncio.CancelledError:
-            if self._cancelled is None:
-                raise
+            await asyncio.wait({work, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                return work.result()
             return BuildEnded(
                 build_id=self._claim.id,
                 how="cancelled",
                 attempt=self._claim.attempt,
-                detail=self._cancelled,
+                detail=self._cancel.detail,
                 hint=AGAIN,
             )
         finally:
-            for task in (work, hearing):
+            for task in (work, asked):
                 task.cancel()
-            await asyncio.gather(work, hearing, return_exceptions=True)
-
-    async def _hear_cancellation(self, work: asyncio.Task[BuildEnded]) -> None:
-        """Cancel the work once the log says that somebody asked for its end."""
-        claim, store = self._claim, self._services.store
-        after = claim.head.events[-1].position or 0
-        types = [BuildCancelRequested.tag()]
-        while True:
-            try:
-                async for batch in store.follow(after=after, types=types, gather=GATHER_SECONDS):
-                    for recorded in batch:
-                        after = recorded.position or after
-                        if recorded.stream == claim.stream:
-                            self._cancelled = recorded.event.detail
-                            work.cancel()
-                            return
-            except Unavailable as error:
-                log.warning("cancellations.not_heard", error=error.detail)
-                await asyncio.sleep(1.0)
+            await asyncio.gather(work, asked, return_exceptions=True)
 
     async def _definition(self) -> Definition:
         request = self._claim.request
@@ -194,41 +187,6 @@ class _Build:
         async def send() -> None:
             await commands.run(work, claim.meta(), key=claim.stream)
 
+        self._settle()
         await surely(send)
         log.info("build.ended", how=end.how, step=end.step, detail=end.detail)
-
-
-async def _beat(
-    services: Services, claim: Claim[BuildRequested], work: asyncio.Task[BuildEnded]
-) -> None:
-    """Keep the build's lease; cancel the build when it is lost."""
-
-    def lost(_: str) -> None:
-        work.cancel()
-
-    def stray(_: str) -> None:
-        """Nobody else in this process can have a lease."""
-
-    seconds = services.settings.lease_seconds
-    heartbeats = Heartbeats(services.leases, claim.owner, seconds, lost=lost, stray=stray)
-    heartbeats.hold(claim.stream, claim.held_until)
-    await heartbeats.run()
-
-
-async def _drain(stop: Stop, work: asyncio.Task[BuildEnded], seconds: float) -> None:
-    """Cancel the build when it has not ended in time after a stop was asked for."""
-    await stop.wait()
-    log.info("build.draining", seconds=seconds)
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await stop.again.wait()
-    work.cancel()
-
-
-async def _give_up(services: Services, claim: Claim[BuildRequested], detail: str) -> None:
-    """Let another worker build it. If that cannot be said now, the lease runs out soon."""
-    loss = Loss(stream=claim.stream, attempt=claim.attempt, said_by=claim.owner, detail=detail)
-    try:
-        await lose(services, loss)
-    except Unavailable as error:
-        log.warning("build.not_given_up", error=error.detail)

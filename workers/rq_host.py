@@ -1,7 +1,7 @@
-"""The RQ side of a run host: takes hints from one queue, one for each free slot, in a thread.
+"""The RQ side of a host: takes hints from one queue, one for each free slot, in a thread.
 
-A hint's RQ job ends when it is handed over, not when the run does: RQ's own bookkeeping of running
-jobs (heartbeats, timeouts, abandonment) never applies to runs, which leases look after.
+A hint's RQ job ends when it is handed over, not when the work does: RQ's own bookkeeping of running
+jobs (heartbeats, timeouts, abandonment) never applies to work, which leases look after.
 `tests/contracts/test_rq.py` pins what is relied on of RQ.
 """
 
@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import redis
 import structlog
 from rq import Queue, SimpleWorker
 from rq.exceptions import DequeueTimeout, StopRequested
@@ -22,12 +21,12 @@ from rq.utils import as_text
 from adapters.connections import DOWN, connect_blocking
 from adapters.job_queue import open_rq_queue
 from adapters.live_streams import FIRST_PAUSE_SECONDS, Weather
-from domain.jobs import RUNS, stream_of
+from domain.jobs import stream_of
 
 # How long one blocking read takes at most, which is also how soon a stop is noticed.
 BLOCK_SECONDS = 1
 HEARTBEAT_SECONDS = 10.0
-# Whoever tells of a run that was handed over just now is told that it is known. Less than
+# Whoever tells of work that was handed over just now is told that it is known. Less than
 # `adapters.leases.CLAIM_SECONDS`, after which nobody is believed to have it.
 TOLD_SECONDS = 3
 WORKER_SECONDS = 60  # RQ's own record of this worker lasts so long after a heartbeat
@@ -42,8 +41,11 @@ class Hints:
         works on it gives the slot back with `free`.
     """
 
-    def __init__(self, url: str, name: str, slots: int, take: Callable[[str], None]) -> None:
+    def __init__(
+        self, url: str, name: str, queue: str, slots: int, take: Callable[[str], None]
+    ) -> None:
         self._url = url
+        self._queue = queue
         self._name = name
         self._take = take
         self._slots = threading.Semaphore(slots)
@@ -75,7 +77,7 @@ class Hints:
             name = f"{self._name}-{secrets.token_hex(4)}"
             try:
                 worker = HintWorker(
-                    connection,
+                    open_rq_queue(self._queue, connection),
                     name,
                     self._slots,
                     self._stopping,
@@ -98,7 +100,7 @@ class HintWorker(SimpleWorker):
 
     def __init__(
         self,
-        connection: redis.Redis,
+        queue: Queue,
         name: str,
         slots: threading.Semaphore,
         stopping: threading.Event,
@@ -107,9 +109,9 @@ class HintWorker(SimpleWorker):
         answered: Callable[[], None],
     ) -> None:
         super().__init__(  # pyright: ignore[reportUnknownMemberType]  # half of it is untyped
-            [open_rq_queue(RUNS, connection)],
+            [queue],
             name=name,
-            connection=connection,
+            connection=queue.connection,
             serializer=JSONSerializer,
             worker_ttl=WORKER_SECONDS,
         )

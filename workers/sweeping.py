@@ -7,13 +7,12 @@ import structlog
 
 from adapters.blobs import BlobStore
 from adapters.scratch import sweep_scratch
-from adapters.settings import Settings
-from adapters.wiring import open_blobs
-from domain.errors import Unavailable
 from workers.layers import LayerCache
-from workers.sandboxes.cgroups import Cgroups, detect
+from workers.sandboxes.cgroups import Cgroups
 from workers.sandboxes.orphans import sweep_orphans
-from workers.workshops import cache_directory
+
+SANDBOXES_EVERY_SECONDS = 15.0
+TRIM_EVERY_SECONDS = 300.0
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -33,18 +32,18 @@ async def sweep_sandboxes(cgroups: Cgroups | None) -> None:
         log.warning("sandbox.orphan_destroyed", sandbox=name)
 
 
-def sweep_after_builds(settings: Settings) -> None:
-    """Remove what build workers of this machine left. Never raises for a store that is away.
+async def keep_swept(
+    blobs: BlobStore, layers: LayerCache, cgroups: Cgroups | None, *scratches: Path
+) -> None:
+    """Sweep folders once, and sandboxes every now and then, until cancelled."""
+    await sweep_folders(blobs, layers, *scratches)
+    while True:
+        await sweep_sandboxes(cgroups)
+        await asyncio.sleep(SANDBOXES_EVERY_SECONDS)
 
-    For a process without an event loop; no thread of it is left afterwards.
-    """
-    asyncio.run(_sweep_after_builds(settings))
 
-
-async def _sweep_after_builds(settings: Settings) -> None:
-    blobs = open_blobs(settings)
-    try:
-        await sweep_folders(blobs, LayerCache(cache_directory(settings), blobs))
-        await sweep_sandboxes(detect(settings.cgroups))
-    except Unavailable as error:
-        log.warning("builds.not_swept", error=error.detail)
+async def keep_trimmed(layers: LayerCache) -> None:
+    """Keep the layers of this machine within their limit, until cancelled."""
+    while True:
+        await layers.trim()
+        await asyncio.sleep(TRIM_EVERY_SECONDS)

@@ -8,7 +8,6 @@ import msgspec
 import psutil
 import pytest
 from msgspec.structs import replace
-from structlog.testing import capture_logs
 
 from adapters.settings import Settings
 from domain.agents import AGENT
@@ -17,13 +16,10 @@ from domain.deploying import cancel_build
 from domain.deployments import DEPLOYMENT, Active
 from domain.entries import BuildLogged
 from domain.handling import Unit
-from domain.ids import new_id
 from domain.merkle import Frontier, entry_leaf
 from tests.redis_server import RedisServer, empty
 from tests.workers.builds import make_wheel
 from tests.workers.worlds import WORKSPACE, World, eventually, hosting, processes, tending, workshop
-from workers.builds import build
-from workers.sandboxes.namespaces import Paths
 
 USES_GREETING = {
     "agent.py": "import greeting\nprint(greeting.VERSION)\n",
@@ -192,16 +188,6 @@ async def test_a_build_goes_on_when_redis_loses_everything(
     assert (end.how, end.attempt) == ("succeeded", 1)
 
 
-async def test_a_build_is_left_for_later_while_the_log_is_away(settings: Settings) -> None:
-    """It ends in order: to RQ, which would tell of a bug, nothing went wrong."""
-    away = replace(settings, database="sqlite:////dev/null/log.db")
-
-    with capture_logs() as said:
-        await build(away, Paths(), f"build-{new_id()}")
-
-    assert [each["event"] for each in said if each["log_level"] == "warning"] == ["build.put_off"]
-
-
 async def test_a_hint_that_comes_twice_builds_once(world: World, wheels: Settings) -> None:
     deployed = await world.deploy(USES_GREETING, requirements="greeting==1.0\n")
     stream = f"build-{deployed.build_id}"
@@ -227,7 +213,7 @@ async def test_lines_about_a_build_say_which_and_whose_it_is(
 
     (requested, *_) = await world.services.store.read(stream)
     for attempt, worker, events in (
-        (1, first, {"build.claimed", "build.draining"}),
+        (1, first, {"build.claimed", "work.lost"}),
         (2, second, {"build.claimed", "build.ended"}),
     ):
         said = [msgspec.json.decode(line) for line in worker.said().splitlines()]

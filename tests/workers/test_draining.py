@@ -147,7 +147,7 @@ async def test_a_build_worker_finishes_its_build(
     async with tending(world), processes(_from(patient, index), "build") as (worker,):
         assert await asyncio.to_thread(index.reached.wait, 20)
         stopping = asyncio.create_task(worker.stop())
-        await said(worker, "build.draining")
+        await said(worker, "host.draining")
 
         index.let_go.set()
 
@@ -164,7 +164,7 @@ async def test_a_second_signal_has_a_build_handed_back_at_once(
     async with tending(world), processes(_from(patient, index), "build") as (worker,):
         assert await asyncio.to_thread(index.reached.wait, 20)
         stopping = asyncio.create_task(worker.stop())
-        await said(worker, "build.draining")
+        await said(worker, "host.draining")
         start = time.monotonic()
 
         os.kill(worker.pid, signal.SIGTERM)
