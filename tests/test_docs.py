@@ -49,7 +49,7 @@ def test_files_that_are_named_exist() -> None:
 
 
 # What counts something, all processes together.
-COUNTING = ("api.app", "workers.dispatcher", "workers.host", "workers.reaper")
+COUNTING = ("api.app", "workers.builds", "workers.dispatcher", "workers.host", "workers.reaper")
 LABELS = {
     *("decision", "found", "how", "kind", "method", "mode", "outcome", "part", "projection"),
     *("reason", "route", "stage", "state", "status", "vendor", "why", "work"),

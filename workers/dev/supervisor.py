@@ -205,7 +205,7 @@ class Supervisor:
     def _metrics_port(self, child: str) -> str:
         """Return a port for each process that needs one, from the one that was asked for on."""
         first = os.environ.get("ARGOSY_METRICS_PORT", "0")
-        pages = ["core", *(f"host-{n}" for n in range(1, self._workers + 1))]
+        pages = ["core", *(f"host-{n}" for n in range(1, self._workers + 1)), "build"]
         if child not in pages or first == "0":
             return "0"
         return str(int(first) + pages.index(child)) if first.isdecimal() else first
