@@ -130,6 +130,16 @@ class FolderBlobs:
                 yield chunk
         self._check(digest, hasher.hexdigest())
 
+    async def part(self, digest: str, start: int, stop: int) -> AsyncGenerator[bytes]:
+        with await asyncio.to_thread(self._open, digest) as file:
+            file.seek(start)
+            while start < stop:
+                chunk = await asyncio.to_thread(file.read, min(CHUNK_BYTES, stop - start))
+                if not chunk:
+                    return
+                start += len(chunk)
+                yield chunk
+
     async def size(self, digest: str) -> int:
         def measure() -> int:
             with self._open(digest) as file:

@@ -118,6 +118,19 @@ class S3Blobs:
             await self._put_aside(digest)
             raise BlobDamaged(f"The blob {digest} is damaged in the blob store.", digest=digest)
 
+    async def part(self, digest: str, start: int, stop: int) -> AsyncGenerator[bytes]:
+        if start >= stop:
+            return
+        with _work(_READING, digest):
+            result = await self._found(
+                _key_of(digest),
+                lambda store, key: obstore.get_async(store, key, options={"range": (start, stop)}),
+            )
+            async for chunk in result.stream(min_chunk_size=CHUNK_BYTES):
+                view = memoryview(chunk)
+                for begin in range(0, len(view), CHUNK_BYTES):
+                    yield bytes(view[begin : begin + CHUNK_BYTES])
+
     async def size(self, digest: str) -> int:
         with _work(_READING, digest):
             return (await self._found(_key_of(digest), obstore.head_async))["size"]

@@ -146,6 +146,14 @@ class Settings(Struct, frozen=True, kw_only=True):
         """How clients reach the API."""
         return self.public_url or f"http://{self.host}:{self.port}"
 
+    @property
+    def registry(self) -> str:
+        """Host and port that images are pulled from. Empty where the API is below a path: container
+        engines ask at the root alone.
+        """
+        place = self.url.rstrip("/").partition("://")[2]
+        return "" if "/" in place else place
+
 
 def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """Return the settings. Raises Invalid naming the variable that is wrong."""

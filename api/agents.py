@@ -16,6 +16,7 @@ from domain import agents
 from domain.agents import AGENT
 from domain.deploying import AGENT_NAMES, delete_agent
 from domain.handling import Unit
+from domain.images import pullable_tag
 from projections.agents import AgentRow, list_agents
 
 
@@ -23,6 +24,7 @@ class AgentVersion(Struct, frozen=True, kw_only=True):
     """One version. status: `draft`, `ready` or `failed` (`detail` says why).
 
     reason: why `mode` was chosen. definition: with files by digest; empty in lists.
+    image_uri: the version as a container image, once it is ready; null if there is none, in lists.
     """
 
     version: int
@@ -31,6 +33,7 @@ class AgentVersion(Struct, frozen=True, kw_only=True):
     reason: str
     detail: str
     definition: dict[str, Any]
+    image_uri: str | None = None
 
 
 class Agent(Struct, frozen=True, kw_only=True):
@@ -75,7 +78,8 @@ class Agents(Controller):
     ) -> Agent:
         """Show an agent by its name."""
         place = await call.workspace(workspace)
-        return shown(await fold(call.store, AGENT, await call.named(place, AGENT_NAMES, name)))
+        found = await fold(call.store, AGENT, await call.named(place, AGENT_NAMES, name))
+        return shown(found, call, place.slug)
 
     @delete("/{name:str}", operation_id="DeleteAgent", opt={"needs": "write"})
     async def delete(
@@ -95,8 +99,8 @@ class AgentsById(Controller):
     @get(operation_id="ShowAgentById", opt={"needs": "read"})
     async def show(self, agent_id: FromPath[str], call: NamedDependency[Call]) -> Agent:
         """Show an agent by its id, also one that was deleted."""
-        found, _ = await _visible(call, agent_id)
-        return shown(found)
+        found, active = await _visible(call, agent_id)
+        return shown(found, call, await call.shared.tenancy.slug_of(active.workspace_id))
 
     @delete(operation_id="DeleteAgentById", opt={"needs": "write"})
     async def delete(self, agent_id: FromPath[str], call: NamedDependency[Call]) -> None:
@@ -137,16 +141,17 @@ def last_active(state: agents.Agent) -> agents.Active | None:
             return last
 
 
-def shown(found: Folded[agents.Agent]) -> Agent:
+def shown(found: Folded[agents.Agent], call: Call, workspace: str) -> Agent:
     """Return an agent as clients see it. Raises NotFound."""
     active = last_active(found.state)
     if active is None:
         raise missing("agent", found.id)
+    is_active = isinstance(found.state, agents.Active)
     return Agent(
         id=found.id,
         name=active.name,
         workspace_id=active.workspace_id,
-        status="active" if isinstance(found.state, agents.Active) else "archived",
+        status="active" if is_active else "archived",
         latest_version=active.latest or None,
         versions=[
             AgentVersion(
@@ -156,6 +161,9 @@ def shown(found: Folded[agents.Agent]) -> Agent:
                 reason=each.reason,
                 detail=each.detail,
                 definition=msgspec.to_builtins(each.definition),
+                image_uri=call.image_uri(workspace, active.name, pullable_tag(each)) or None
+                if is_active
+                else None,
             )
             for number, each in active.versions.items()
         ],

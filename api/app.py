@@ -31,6 +31,8 @@ from api.access import AccessLog
 from api.auth import Authentication
 from api.bodies import StrictBody
 from api.calls import Shared, provide_call
+from api.dialects.oci import routes as oci
+from api.dialects.oci.answers import PREFIX, envelope
 from api.dialects.runagents import routes as runagents
 from api.metrics import show_metrics
 from api.openapi import openapi_config
@@ -75,7 +77,8 @@ def create_app(services: Services, reads: ReadModels, *, base: Base | None = Non
     base: what sources are judged against; by default the base environment of this machine.
     """
     shared = Shared(services, reads, base or find_base())
-    errors = ErrorAnswers(dict.fromkeys(runagents.PREFIXES, runagents.envelope), shared.limits)
+    envelopes = {**dict.fromkeys(runagents.PREFIXES, runagents.envelope), PREFIX: envelope}
+    errors = ErrorAnswers(envelopes, shared.limits)
 
     @asynccontextmanager
     async def following(_: Litestar) -> AsyncGenerator[None]:
@@ -97,7 +100,14 @@ def create_app(services: Services, reads: ReadModels, *, base: Base | None = Non
         return_dto=None,
     )
     app = Litestar(
-        route_handlers=[health.healthz, health.readyz, show_metrics, v1, *runagents.routers()],
+        route_handlers=[
+            health.healthz,
+            health.readyz,
+            show_metrics,
+            v1,
+            oci.router(),
+            *runagents.routers(),
+        ],
         exception_handlers={Exception: errors},
         lifespan=[following],
         logging_config=None,

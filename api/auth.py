@@ -8,7 +8,7 @@ Not protected against: somebody who reads the key where it is kept, or on a conn
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
@@ -134,16 +134,21 @@ class Authentication:
 
     The handler names that in its `opt`; one that names none needs the highest. (A guard would be
     copied for every request.)
+
+    key_of: returns the key that a request carries, or refuses it.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(
+        self, app: ASGIApp, key_of: Callable[[HTTPScope], str | None] = presented_key
+    ) -> None:
         self._app = app
+        self._key_of = key_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through that may pass. Raises Unauthenticated, LimitReached, Forbidden."""
         assert scope["type"] == "http"
         shared: HasKeys = scope["litestar_app"].state.shared
-        caller = await shared.keys.caller(presented_key(scope))
+        caller = await shared.keys.caller(self._key_of(scope))
         shared.limits.admit(scope, caller.actor)
         allow(caller, scope["route_handler"].opt.get("needs", "manage"))
         scope["auth"] = caller

@@ -61,7 +61,10 @@ class Deployment(Struct, frozen=True, kw_only=True):
 
 
 class DeployedAnswer(Struct, frozen=True, kw_only=True):
-    """What a deploy led to. build_id: null when nothing has to be built."""
+    """What a deploy led to. build_id: null when nothing has to be built.
+
+    image_uri: the version as a container image, once it is built; null if there will be none.
+    """
 
     deployment: Deployment
     agent_id: str
@@ -73,6 +76,7 @@ class DeployedAnswer(Struct, frozen=True, kw_only=True):
     build_profile: BuildProfile
     decision_reason: str
     endpoint: str
+    image_uri: str | None
 
 
 class DeployMade(Struct, frozen=True):
@@ -197,6 +201,7 @@ async def _answer(call: Call, made: DeployMade, workspace: str) -> DeployedAnswe
         build_profile=deployed.decision.build_profile,
         decision_reason=deployed.decision.reason,
         endpoint=deployment.endpoint,
+        image_uri=call.image_uri(workspace, deployment.agent_name, deployed.image_tag) or None,
     )
 
 

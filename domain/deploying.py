@@ -14,6 +14,7 @@ from domain.documents import POLICIES, TOOLS, Applied, apply_document
 from domain.errors import Invalid, NotFound
 from domain.execution import Base, Decision, Definition, decide_mode, instant_artifact
 from domain.handling import Unit
+from domain.images import pullable_tag
 from domain.ports import DropLease
 from domain.tools import BasicTool, declared
 
@@ -41,6 +42,7 @@ class Deployed(Struct, frozen=True, kw_only=True):
     """What it led to. `build_id` is empty when nothing has to be built.
 
     credentials_dropped: references of secrets that its tools do not name any more.
+    image_tag: of the version's image, empty if there will be none.
     """
 
     agent_id: str
@@ -52,6 +54,7 @@ class Deployed(Struct, frozen=True, kw_only=True):
     build_id: str
     tools_created: list[str]
     credentials_dropped: list[str] = []
+    image_tag: str = ""
 
 
 async def deploy(unit: Unit, wanted: Deploy, base: Base, new_id: Callable[[], str]) -> Deployed:
@@ -94,7 +97,14 @@ async def deploy(unit: Unit, wanted: Deploy, base: Base, new_id: Callable[[], st
         build_id=build_id,
         tools_created=[name for name, tool in applied.items() if tool.before is None],
         credentials_dropped=[tool.dropped for tool in applied.values() if tool.dropped],
+        image_tag=await _image_tag(unit, agent_id, version),
     )
+
+
+async def _image_tag(unit: Unit, agent_id: str, version: int) -> str:
+    agent = await unit.state(AGENT, agent_id)
+    assert isinstance(agent, agents.Active)
+    return pullable_tag(agent.versions[version])
 
 
 async def end_build(unit: Unit, end: builds.BuildEnded) -> None:

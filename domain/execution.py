@@ -104,6 +104,14 @@ class Decision(Struct, frozen=True, kw_only=True):
         return profiles[self.mode]
 
 
+class Image(Struct, frozen=True, kw_only=True):
+    """The artifact as a container image (OCI), by the digests of its blobs. layers: from below."""
+
+    manifest: str
+    config: str
+    layers: list[str]
+
+
 class Artifact(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The runnable result: a base environment and layers on top of it, addressed by digest.
 
@@ -111,12 +119,14 @@ class Artifact(Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: digest of the source layer.
     dependencies: digest of the dependency layer, empty when the base is enough.
     base_packages: digest of the layer of the base's packages, empty when it has none of its own.
+    image: what can be pulled of it; None of what was not built.
     """
 
     base: str
     source: str
     dependencies: str = ""
     base_packages: str = ""
+    image: Image | None = None
 
 
 def digest_of(data: bytes) -> str:

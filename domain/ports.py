@@ -319,6 +319,13 @@ class Blobs(Protocol):
         """Yield the bytes in pieces of at most 1 MiB; raises at the end if they were damaged."""
         ...
 
+    def part(self, digest: str, start: int, stop: int) -> AsyncGenerator[bytes]:
+        """Yield the bytes from `start` to before `stop` in such pieces, fewer if there are fewer.
+
+        They are not checked: a part does not tell the digest of the whole.
+        """
+        ...
+
     async def size(self, digest: str) -> int:
         """Return how many bytes there are."""
         ...

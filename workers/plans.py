@@ -22,15 +22,11 @@ from workers.gateway.documents import StoredDocuments
 from workers.gateway.environment import agent_environment
 from workers.harnesses.harness import Harness, Launch, Task
 from workers.harnesses.harnesses import find_harness
+from workers.harnesses.tasks import BASE, DEPENDENCIES, RUNTIME
 from workers.layers import LayerCache
 from workers.pool import SOURCE, Pool
 from workers.sandboxes.bases import Base
 from workers.sandboxes.driver import Mount, Scope, Spec
-
-# Where the layers are inside.
-RUNTIME = "/opt/argosy"
-DEPENDENCIES = "/opt/dependencies"
-BASE = "/opt/base"
 
 
 class Workshop(Struct, frozen=True, kw_only=True):

@@ -60,7 +60,10 @@ class Key(Struct, frozen=True, kw_only=True):
 
 
 class AgentVersion(Struct, frozen=True, kw_only=True):
-    """One numbered version. `reason`: why `mode` was chosen; `detail`: why it failed."""
+    """One numbered version. `reason`: why `mode` was chosen; `detail`: why it failed.
+
+    image_uri: the version as a container image, None if there is none.
+    """
 
     version: int
     status: str
@@ -68,6 +71,7 @@ class AgentVersion(Struct, frozen=True, kw_only=True):
     reason: str = ""
     detail: str = ""
     definition: dict[str, Any] = {}
+    image_uri: str | None = None
 
 
 class Agent(Struct, frozen=True, kw_only=True):
@@ -128,7 +132,10 @@ class RolledBack(Struct, frozen=True, kw_only=True):
 
 
 class Deployed(Struct, frozen=True, kw_only=True):
-    """What a deploy led to. `build_id` None: there is nothing to build."""
+    """What a deploy led to. `build_id` None: there is nothing to build.
+
+    image_uri: the version as a container image, once it is built; None if there will be none.
+    """
 
     deployment: Deployment
     agent_id: str
@@ -140,6 +147,7 @@ class Deployed(Struct, frozen=True, kw_only=True):
     build_profile: str = ""
     decision_reason: str = ""
     endpoint: str = ""
+    image_uri: str | None = None
 
 
 class Preview(Struct, frozen=True, kw_only=True):

@@ -124,6 +124,21 @@ async def test_large_files_pass_through(store: Blobs, tmp_path: Path) -> None:
     assert max(map(len, pieces)) <= 1 << 20
 
 
+async def test_a_part_is_read_alone(store: Blobs, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(3_500_000))
+    digest = await store.put_file(source)
+
+    async def part(start: int, stop: int) -> bytes:
+        return b"".join([piece async for piece in store.part(digest, start, stop)])
+
+    assert await part(0, 10) == source.read_bytes()[:10]
+    assert await part(1_000_001, 3_500_000) == source.read_bytes()[1_000_001:]
+    assert await part(5, 5) == b""
+    with pytest.raises(NotFound):
+        await anext(store.part(ABSENT, 0, 1))
+
+
 async def test_a_file_is_never_put_through_a_link(store: Blobs, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/etc/passwd")
 

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import msgspec
+
 from adapters.blobs import FolderBlobs
 from adapters.pins import Pinned
 from adapters.scratch import remove_tree
@@ -24,6 +26,9 @@ from domain.limits import Limits
 from tests.conftest import require
 from workers.builder.builder import run_build
 from workers.builder.indexes import PackageIndex, find_index
+from workers.builder.memory import recall, remember
+from workers.builder.oci.making import KIND, system_layer_key
+from workers.builder.oci.tars import Layer
 from workers.builder.tools import BuildTools
 from workers.layers import LayerCache
 from workers.sandboxes.bases import find_base
@@ -245,7 +250,10 @@ def serve(index: Index) -> Generator[Index]:
 
 
 class Builder:
-    """A builder on a directory, and all that its builds said."""
+    """A builder on a directory, and all that its builds said.
+
+    anew: makes the system's layer of images itself; the others get what one of them made.
+    """
 
     def __init__(
         self,
@@ -256,6 +264,7 @@ class Builder:
         limits: Limits = LIMITS,
         packages: Mapping[str, str] | None = None,
         locks: Mapping[str, tuple[Pinned, ...]] | None = None,
+        anew: bool = False,
     ) -> None:
         python = find_base()
         self.blobs = FolderBlobs(directory / "blobs")
@@ -285,6 +294,7 @@ class Builder:
         )
         self.logged: list[BuildLogged] = []
         self.plans: list[BuildPlanned] = []
+        self.anew = anew
 
     async def build(self, requirements: str, **fields: str) -> BuildEnded:
         """Build an agent with these requirements; its log and plan are those of this build."""
@@ -311,9 +321,14 @@ class Builder:
         async def planned(plan: BuildPlanned) -> None:
             self.plans.append(plan)
 
-        return await run_build(
+        if not self.anew:
+            await _offer_system(self.tools)
+        end = await run_build(
             REQUEST, definition, attempt=1, tools=self.tools, log=log, planned=planned
         )
+        if end.artifact:
+            await _keep_system(self.tools)
+        return end
 
     async def layer(self, end: BuildEnded) -> Path:
         """The dependency layer of a build that succeeded."""
@@ -327,6 +342,26 @@ class Builder:
     def leftovers(self) -> list[Path]:
         """What is half made."""
         return list((self.layers.directory / "scratch").iterdir())
+
+
+_SYSTEM: dict[str, tuple[bytes, bytes]] = {}  # what is remembered of the layer, and the layer
+
+
+async def _offer_system(tools: BuildTools) -> None:
+    """Have the system's layer there: it takes seconds to make, and few tests are about it."""
+    key, directory = system_layer_key(tools), tools.layers.directory
+    if key in _SYSTEM and await recall(directory, KIND, key) is None:
+        remembered, layer = _SYSTEM[key]
+        await tools.blobs.put(layer)
+        await remember(directory, KIND, key, remembered)
+
+
+async def _keep_system(tools: BuildTools) -> None:
+    key = system_layer_key(tools)
+    remembered = await recall(tools.layers.directory, KIND, key)
+    if key not in _SYSTEM and remembered is not None:
+        layer = msgspec.json.decode(remembered, type=Layer)
+        _SYSTEM[key] = remembered, await tools.blobs.get(layer.digest)
 
 
 def the_driver() -> Driver:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NoReturn
 
+from msgspec.structs import replace
+
 from adapters.pins import Pinned
 from domain.builds import BuildEnded, BuildPlanned, BuildRequested, BuildStep
 from domain.entries import BuildLogged, LogStream
@@ -25,6 +27,7 @@ from domain.execution import (
 )
 from workers.builder.base_layers import make_base_layer
 from workers.builder.failures import Failure, last_output
+from workers.builder.oci.making import make_image
 from workers.builder.overlay import find_overlay, make_overlay
 from workers.builder.plan import Lock, resolve
 from workers.builder.requirements import Requirements, read_requirements
@@ -254,6 +257,10 @@ class _Build:
             dependencies=dependencies,
             base_packages=self._base_packages,
         )
+        await self._enter("image")
+        name = self._request.agent_name
+        image, self._cached = await make_image(self._tools, name, definition, artifact)
+        artifact = replace(artifact, image=image)
         await self._say("Ready")
         return self._ended(artifact)
 

@@ -28,6 +28,8 @@ _MODULES = (
     "_rewrites",
     "_runagents",
     "_runner",
+    "_server",
+    "_serving",
     "_tools",
 )
 

@@ -9,21 +9,27 @@ from workers.harnesses.harness import Task
 # A longer system prompt is only in the request's context: the kernel's limit is 128 KiB a variable.
 MAX_VARIABLE_BYTES = 100_000
 
+# Where the layers are inside.
+RUNTIME = "/opt/argosy"
+DEPENDENCIES = "/opt/dependencies"
+BASE = "/opt/base"
+
 # What the interpreter, or its loader, reads before it can be told anything.
 _LOADERS = ("LD_", "MALLOC_", "GLIBC_")
 _PORT = "ARGOSY_GATEWAY_PORT"  # what `_runner` is started with
 
-_START = "import sys; sys.path.insert(0, sys.argv[1]); from argosy.{} import main; main()"
+# -I: nothing from the environment or the working directory; -u: text without a line end is seen at
+# once. -S besides: no packages but those of the layers.
+PYTHON_FLAGS = ("-I", "-B", "-u", "-X", "utf8")
+START = "import sys; sys.path.insert(0, sys.argv[1]); from argosy.{} import main; main()"
 
 
 def python_argv(task: Task, module: str) -> tuple[str, ...]:
     """Return the interpreter running `main` of one of the in-sandbox modules."""
-    # -I: nothing from the environment or the working directory; -S: no packages but those of
-    # the layers; -u: text without a line end is seen at once.
-    flags = ("-I", "-B", "-u", "-X", "utf8")
+    flags = PYTHON_FLAGS
     if not task.base_packages:
         flags = (*flags, "-S")
-    return (task.python, *flags, "-c", _START.format(module), task.runtime_target)
+    return (task.python, *flags, "-c", START.format(module), task.runtime_target)
 
 
 def task_environment(task: Task) -> dict[str, str]:

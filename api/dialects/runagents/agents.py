@@ -19,6 +19,7 @@ from domain.deployments import DEPLOYMENT
 from domain.deployments import Active as ActiveDeployment
 from domain.execution import ImageDefinition
 from domain.handling import Unit
+from domain.images import pullable_tag
 from domain.requesting import missing_tools, tools_missing
 from projections import agents as read_model
 
@@ -76,9 +77,11 @@ async def _shown(call: Call, place: Place, agent_id: str) -> dict[str, Any] | No
     if not isinstance(agent, Active):
         return None
     spec: dict[str, Any] = {}
-    definition = agent.versions[agent.latest].definition if agent.versions else None
-    if isinstance(definition, ImageDefinition):
-        spec["image"] = definition.image
+    version = agent.versions.get(agent.latest)
+    if version and isinstance(version.definition, ImageDefinition):
+        spec["image"] = version.definition.image
+    elif version and (built := call.image_uri(place.slug, agent.name, pullable_tag(version))):
+        spec["image"] = built
     id = await call.store.resolve(place.id, DEPLOYMENT_NAMES, agent.name)
     deployment = (await fold(call.store, DEPLOYMENT, id)).state if id else None
     status = {"phase": "Pending", "message": ""}

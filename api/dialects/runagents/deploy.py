@@ -31,8 +31,8 @@ from domain.sources import check_name
 
 
 class DeployAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The documented fields, and the aliases that the older clients read. `build_id`: on the build
-    path only. `image_uri` is left out: nothing here can be pulled.
+    """The documented fields, and the aliases that the older clients read. `build_id`, `image_uri`:
+    on the build path only; `image_uri` where the build makes an image.
     """
 
     agent: str
@@ -46,6 +46,7 @@ class DeployAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     status: str
     message: str
     build_id: str = ""
+    image_uri: str = ""
 
 
 class CreationFailed(ArgosyError):
@@ -68,7 +69,7 @@ async def deploy_agent(
     place = await open_place_of(call, request)
     name, wanted = await asked_for(body, place, call, call.services.blobs)
     made = await _made(call, place, name, wanted)
-    answer = _answer(made.facts.deployed, name, place.slug)
+    answer = _answer(call, made.facts.deployed, name, place.slug)
     return Response(answer, status_code=201, headers={POSITION_HEADER: str(made.position)})
 
 
@@ -182,8 +183,9 @@ async def _made(
         raise CreationFailed(f"failed to create {kind} {which}: {refusal.detail}") from None
 
 
-def _answer(made: Deployed, name: str, namespace: str) -> DeployAnswer:
+def _answer(call: Call, made: Deployed, name: str, namespace: str) -> DeployAnswer:
     decision = made.decision
+    image_uri = call.image_uri(namespace, name, made.image_tag)
     status = "created" if made.agent_created else "updated"
     return DeployAnswer(
         agent=name,
@@ -197,4 +199,5 @@ def _answer(made: Deployed, name: str, namespace: str) -> DeployAnswer:
         status=status,
         message=f"Agent {name} {status}.",
         build_id=made.build_id if decision.build_required else "",
+        image_uri=image_uri if decision.build_required else "",
     )

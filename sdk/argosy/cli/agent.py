@@ -51,6 +51,8 @@ def show(agent: str, workspace: str, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
+    versions = sorted(found.versions, key=lambda each: -each.version)
+    images = [each.image_uri for each in versions if each.image_uri and each.status == "ready"]
     print_fields(
         [
             ("name", found.name),
@@ -58,12 +60,12 @@ def show(agent: str, workspace: str, as_json: bool) -> None:
             ("status", found.status),
             ("created", ago(found.created_at)),
             ("changed", ago(found.updated_at)),
+            *([("image", images[0])] if images else []),
         ]
     )
     print()
     rows = [
-        (str(each.version), each.status, each.mode, each.detail or each.reason)
-        for each in sorted(found.versions, key=lambda each: -each.version)
+        (str(each.version), each.status, each.mode, each.detail or each.reason) for each in versions
     ]
     print_table(("VERSION", "STATUS", "MODE", "WHY"), rows, empty="No versions.")
 

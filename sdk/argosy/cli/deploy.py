@@ -101,6 +101,8 @@ def command(
         return int(not ready)
     if ready:
         _invite(name, deployed.endpoint, no_wait and deployed.build_required)
+        if deployed.image_uri:
+            step(f"Its image: {deployed.image_uri}")
     return int(not ready)
 
 
