@@ -12,7 +12,7 @@ _ROW = re.compile(r"^\| `([A-Z]+ /\S+)` \|", re.MULTILINE)
 
 
 async def test_the_pages_list_what_is_served(api: Api) -> None:
-    pages = [REFERENCE / "http.md", REFERENCE / "runagents.md"]
+    pages = [REFERENCE / f"{name}.md" for name in ("http", "registry", "runagents")]
 
     listed = [row for page in pages for row in _ROW.findall(page.read_text())]
 

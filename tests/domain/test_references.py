@@ -9,7 +9,7 @@ from domain.agents import AgentArchived, AgentCreated, AgentVersionDrafted, Agen
 from domain.builds import BuildEnded, BuildRequested
 from domain.decider import Event, Recorded, Unknown
 from domain.errors import WrittenByNewer
-from domain.execution import Artifact, SourceDefinition
+from domain.execution import Artifact, Image, SourceDefinition
 from domain.references import References
 from domain.runs import RunEnded, RunFile, RunRequested
 from domain.workspaces import WorkspaceArchived
@@ -88,6 +88,15 @@ def test_a_layer_is_needed_from_the_build_on_that_made_it() -> None:
 
     assert needed(CREATED, BUILD_WANTED, BUILT) == {LAYER}
     assert needed(CREATED, BUILD_WANTED, BUILT, ready) == {LAYER}
+
+
+def test_an_image_is_needed_as_long_as_its_version_is() -> None:
+    image = Image(manifest=OLD, config=NEW, layers=[LAYER, OUTPUT])
+    artifact = Artifact(base="base", source=digest(9), image=image)
+    ready = AgentVersionReady(agent_id="a", version=1, artifact=artifact)
+
+    assert needed(CREATED, ready) == {OLD, NEW, LAYER, OUTPUT}
+    assert needed(CREATED, ready, ARCHIVED) == set()
 
 
 @pytest.mark.parametrize("deleted", [ARCHIVED, WorkspaceArchived(workspace_id="w")])

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import struct
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -23,11 +24,42 @@ from tests.workers.builds import (
     serve,
     the_driver,
 )
-from workers.builder.oci.elf import closure, read_needs
-from workers.builder.oci.systems import LEFT_OUT, SHELL, system_key, system_members
+from workers.builder.oci.elf import MAGIC, closure, find_library, read_needs, usual_folders
+from workers.builder.oci.systems import (
+    LEFT_OUT,
+    SHELL,
+    library_members,
+    system_key,
+    system_members,
+)
 from workers.sandboxes.bases import find_base
 
 BASE = find_base()
+SYSTEM = {Path(info.name).name for info, _ in system_members(BASE)}
+# Some of a machine's libraries that the interpreter has no use for.
+LIBRARIES = [
+    path
+    for folder in usual_folders()
+    for path in sorted(Path(folder).glob("lib*.so.*"))
+    if path.is_file() and path.name not in SYSTEM
+]
+
+
+def an_elf(*needed: str, runpath: str = "") -> bytes:
+    """A library that does nothing, and needs these."""
+    strings = b"\0" + b"".join(name.encode() + b"\0" for name in (*needed, runpath))
+    entries, start = b"", 1
+    for name in needed:
+        entries += struct.pack("<qQ", 1, start)
+        start += len(name) + 1
+    entries += struct.pack("<qQ", 29, start) if runpath else b""
+    table = 64 + 2 * 56
+    entries += struct.pack("<qQ", 5, table + len(entries) + 32) + struct.pack("<qQ", 0, 0)
+    size = table + len(entries) + len(strings)
+    header = struct.pack("<16sHHIQQQIHHHHHH", MAGIC, 3, 62, 1, 0, 64, 0, 0, 64, 56, 2, 0, 0, 0)
+    load = struct.pack("<IIQQQQQQ", 1, 4, 0, 0, 0, size, size, 4096)
+    dynamic = struct.pack("<IIQQQQQQ", 2, 4, table, table, 0, len(entries), len(entries), 8)
+    return header + load + dynamic + entries + strings
 
 
 @pytest.fixture
@@ -181,6 +213,21 @@ def test_the_closure_is_what_the_loader_would_load(program: Path) -> None:
     found = {path.resolve() for path in closure([program])}
 
     assert {Path(each).resolve() for each in loaded} <= found
+
+
+def test_libraries_that_packages_need_are_taken_from_where_libraries_are(tmp_path: Path) -> None:
+    needed = next(path for path in LIBRARIES if find_library(path.name))
+    linked = tmp_path / "package" / "linked.so"
+    linked.parent.mkdir()
+    linked.write_bytes(an_elf(needed.name, "../../../etc/shadow", "no-such.so", "own.so"))
+    (tmp_path / "package" / "own.so").write_bytes(an_elf(runpath="/etc"))
+    (tmp_path / "package" / "stealing.so").write_bytes(an_elf("hostname", runpath="/etc"))
+
+    found = {info.name for info, _ in library_members(BASE, tmp_path) if not info.isdir()}
+
+    files = {name.rpartition("/")[2] for name in found}
+    assert needed.name in files
+    assert not files & {"shadow", "hostname", "own.so", "no-such.so", "libc.so.6"}
 
 
 def test_what_is_no_program_needs_nothing(tmp_path: Path) -> None:

@@ -57,7 +57,12 @@ def closure(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def find_library(name: str, folders: tuple[str, ...] = ()) -> Path | None:
-    """Return where the loader finds a library without a cache of its own; None if nowhere."""
+    """Return where the loader finds a library without a cache of its own; None if nowhere.
+
+    A name that is a path is none: the file may have been made to name any other.
+    """
+    if "/" in name or not name:
+        return None
     for folder in (*folders, *usual_folders()):
         path = Path(folder, name)
         if path.is_file():

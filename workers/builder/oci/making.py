@@ -5,6 +5,7 @@ import hashlib
 import io
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,7 @@ from adapters.scratch import disk_work, scratch_file
 from domain.execution import Artifact, Image, SourceDefinition
 from workers.builder.memory import alone, recall, remember
 from workers.builder.oci.manifests import image_config, image_manifest
-from workers.builder.oci.systems import system_key, system_members
+from workers.builder.oci.systems import library_members, system_key, system_members
 from workers.builder.oci.tars import Layer, Member, file_members, tree_members, write_layer
 from workers.builder.tools import BuildTools
 from workers.harnesses.runtimes import runtime_files
@@ -40,7 +41,8 @@ async def make_image(
         ("the agent's packages", artifact.dependencies, DEPENDENCIES),
     ):
         if digest:
-            parts.append((what, _key(digest, place), partial(_packages, tools, digest, place)))
+            key = _key(digest, place, system_key(base))
+            parts.append((what, key, partial(_packages, tools, digest, place)))
     runtime_key = _key("runtime", *(f"{name} {runtime[name].hex()}" for name in sorted(runtime)))
     parts.append(("argosy", runtime_key, _in_thread(file_members, runtime, RUNTIME)))
     made = await asyncio.gather(*(_kept(tools, key, found) for _, key, found in parts))
@@ -101,7 +103,9 @@ async def _source(tools: BuildTools, definition: SourceDefinition) -> Layer:
 
 
 async def _packages(tools: BuildTools, digest: str, place: str) -> Iterable[Member]:
-    return tree_members(await tools.layers.dependencies(digest), place)
+    tree = await tools.layers.dependencies(digest)
+    libraries = await asyncio.to_thread(library_members, tools.python, tree)
+    return chain(tree_members(tree, place), libraries)
 
 
 def _in_thread(make: Callable[..., Iterable[Member]], *given: object) -> Members:

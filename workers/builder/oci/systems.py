@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from workers.archives import EPOCH
-from workers.builder.oci.elf import closure, find_library, usual_folders
+from workers.builder.oci.elf import closure, find_library, read_needs, usual_folders
 from workers.builder.oci.tars import Member, file_member, folder_member
 from workers.sandboxes.bases import Base
 
@@ -39,10 +39,7 @@ def system_members(base: Base) -> Iterator[Member]:
     """Yield the layer's members. Files keep their times, by which bytecode is known to be fresh."""
     made = _Tree()
     library = list(_library(base))
-    programs = [Path(base.python), Path(base.python).with_name("python3"), SHELL]
-    extensions = [path for path in library if path.suffix == ".so"]
-    expected = filter(None, map(find_library, EXPECTED))
-    for path in (*closure([*filter(Path.exists, programs), *extensions, *expected]), *library):
+    for path in (*closure(_programs(base, library)), *library):
         made.add(path)
     if ZONES.is_dir():
         for path in _files(ZONES, frozenset({"posix", "right"})):
@@ -56,6 +53,23 @@ def system_members(base: Base) -> Iterator[Member]:
     bundle = find_certificates()
     if bundle is not None:
         made.text(CERTIFICATES, bundle.read_bytes())
+    return made.members()
+
+
+def library_members(base: Base, tree: Path) -> Iterator[Member]:
+    """Yield the machine's libraries that packages need and neither they nor the system's layer has.
+
+    The packages are not trusted: only names are taken from them, and only looked for where the
+    loader looks of its own accord. Else they could have any file of this machine put in.
+    """
+    files = [path for path in tree.rglob("*") if ".so" in path.name and path.is_file()]
+    named = {name for path in files for name in read_needs(path).libraries}
+    wanted = sorted(named - {path.name for path in files})
+    system = {path.resolve() for path in closure(_programs(base, _library(base)))}
+    made = _Tree()
+    for path in closure(filter(None, map(find_library, wanted))):
+        if path.resolve() not in system:
+            made.add(path)
     return made.members()
 
 
@@ -79,6 +93,14 @@ def system_key(base: Base) -> str:
             status = place.stat()
             text.append(f"{place} {status.st_size} {status.st_mtime_ns}")
     return hashlib.sha256("\n".join(text).encode()).hexdigest()
+
+
+def _programs(base: Base, library: Iterable[Path]) -> list[Path]:
+    """Return what is loaded, or may be, and so has to find its libraries."""
+    programs = [Path(base.python), Path(base.python).with_name("python3"), SHELL]
+    extensions = [path for path in library if path.suffix == ".so"]
+    expected = filter(None, map(find_library, EXPECTED))
+    return [*filter(Path.exists, programs), *extensions, *expected]
 
 
 def _library(base: Base) -> Iterator[Path]:
