@@ -64,6 +64,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     blob_limit_mb: what the blob store may hold, in MiB; 0 for no limit. What is new beyond that is
     refused: deploys with 507, builds and what runs leave with the same reason.
     cgroups: back end of the limits: `auto`, `v2`, `hybrid` or `none`.
+    pythons: further interpreters for agents: absolute paths, with commas between them. By default
+    `/usr/bin/python3.N` and the one that Argosy runs on. The distribution's own is there always.
     package_index: where builds take packages from: the URL of an index, or an absolute folder of
     wheels; by default what uv's own variables (`UV_DEFAULT_INDEX`…) say, else PyPI.
     master_key: opens the vault; API and run hosts need it. 32 bytes as 64 hex digits or base64. No
@@ -104,6 +106,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     layer_cache_mb: Annotated[int, Meta(ge=0)] = 20_480
     blob_limit_mb: Annotated[int, Meta(ge=0)] = 0
     cgroups: Literal["auto", "v2", "hybrid", "none"] = "auto"
+    pythons: str = ""
     package_index: str = ""
     master_key: Concealed = Concealed()
     master_key_file: Path = Path()

@@ -76,7 +76,7 @@ def create_app(services: Services, reads: ReadModels, *, base: Base | None = Non
 
     base: what sources are judged against; by default the base environment of this machine.
     """
-    shared = Shared(services, reads, base or find_base())
+    shared = Shared(services, reads, base or find_base(services.settings.pythons))
     envelopes = {**dict.fromkeys(runagents.PREFIXES, runagents.envelope), PREFIX: envelope}
     errors = ErrorAnswers(envelopes, shared.limits)
 

@@ -9,7 +9,6 @@ from litestar.datastructures import State
 from msgspec import Struct
 from structlog.contextvars import bind_contextvars
 
-from adapters.bases import python_version
 from adapters.wiring import Services
 from api.access import TRACE
 from api.auth import Caller, Keys
@@ -46,7 +45,7 @@ class Shared:
         self.services = services
         self.reads = reads
         self.base = base
-        self.syntax = Syntax(python_version(base))
+        self.syntax = Syntax()
         self.keys = Keys(services.store)
         self.limits = RateLimits(services.settings.request_rate, services.settings.request_burst)
         self.tenancy = Tenancy(services.store)

@@ -9,9 +9,19 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from adapters.bases import python_version
+from api.pythons import find_python
 from api.syntax import Syntax
 from domain.errors import Invalid
-from domain.execution import ConfigurationDefinition, Definition, SourceDefinition, digest_of
+from domain.execution import (
+    Base,
+    ConfigurationDefinition,
+    Definition,
+    SourceDefinition,
+    digest_of,
+    plain_base,
+    python_names,
+)
 from domain.frameworks import find_framework
 from domain.ports import Blobs
 from domain.sources import check_files, find_entry_point, holds_no_code
@@ -41,12 +51,14 @@ class Source(Struct, frozen=True, kw_only=True):
     files_field: str = "source.files"
     entry_point_field: str = "source.entry_point"
     requirements_field: str = "source.requirements"
+    python_field: str = "source.python"
 
 
-async def stored(source: Source, syntax: Syntax, blobs: Blobs | None) -> Definition:
+async def stored(source: Source, base: Base, syntax: Syntax, blobs: Blobs | None) -> Definition:
     """Check and store a source. Raises Invalid naming the field, and Unavailable.
 
-    blobs: None for a preview, which stores nothing; the definition is the same.
+    base: what it is judged by. blobs: None for a preview, which stores nothing; the definition is
+    the same.
     """
     if not source.files:
         raise Invalid("A source has at least one file.", field=source.files_field)
@@ -56,7 +68,9 @@ async def stored(source: Source, syntax: Syntax, blobs: Blobs | None) -> Definit
     entry_point = find_entry_point(
         files, source.entry_point, field=source.entry_point_field, where=source.files_field
     )
-    await syntax.check(files, field=source.files_field)
+    python = source.python or find_python(files, base, field=source.files_field)
+    plain = _base_for(python, base, source.python_field)
+    await syntax.check(files, python_version(plain), field=source.files_field)
     requirements = source.requirements
     if requirements is None or not requirements.strip():
         requirements = files.get(REQUIREMENTS_FILE, "")
@@ -66,8 +80,20 @@ async def stored(source: Source, syntax: Syntax, blobs: Blobs | None) -> Definit
         entry_point=entry_point,
         requirements=requirements.strip(),
         framework=source.framework or find_framework(files),
-        python=source.python,
+        python=python,
     )
+
+
+def _base_for(python: str, base: Base, field: str) -> Base:
+    """Return the plain base of a version of Python. Raises Invalid."""
+    found = plain_base(python, base)
+    if found is None:
+        raise Invalid(
+            f"Python {python} is not installed on this server; there is {python_names(base)}. Ask "
+            f"for one of these in {field}, or have the operator install it (ARGOSY_PYTHONS).",
+            field=field,
+        )
+    return found
 
 
 async def _kept(files: Mapping[str, str], blobs: Blobs | None) -> dict[str, str]:

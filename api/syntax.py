@@ -46,21 +46,26 @@ class Refusal(Struct, frozen=True):
 
 
 class Syntax:
-    """Checks sources for one process of the API. `python`: the version they are judged by."""
+    """Checks sources for one process of the API."""
 
-    def __init__(self, python: tuple[int, int]) -> None:
-        self._python = python
+    def __init__(self) -> None:
         self._places = asyncio.Semaphore(PLACES)
 
-    async def check(self, files: Mapping[str, str], *, field: str) -> None:
-        """Raise Invalid for Python files that cannot be compiled, or only at too high a cost."""
+    async def check(self, files: Mapping[str, str], python: tuple[int, int], *, field: str) -> None:
+        """Raise Invalid for Python files that cannot be compiled, or only at too high a cost.
+
+        python: the version they are for. Nothing is said of files for a later one than this process
+        runs on: it does not know that one's syntax.
+        """
+        if python > sys.version_info[:2]:
+            return
         scripts = {path: text for path, text in files.items() if path.endswith(".py")}
         size = sum(len(text.encode()) for text in scripts.values())
         if size <= AT_ONCE_BYTES:
-            check_syntax(scripts, self._python, field=field)
+            check_syntax(scripts, python, field=field)
             return
         async with self._places:
-            await _check_apart(Asked(scripts, self._python, field), size)
+            await _check_apart(Asked(scripts, python, field), size)
 
 
 async def _check_apart(asked: Asked, size: int) -> None:

@@ -73,12 +73,14 @@ class Base(Struct, frozen=True, kw_only=True):
     """What a base environment has: the Python version (`3.11`) and packages by normalised name.
 
     frameworks: the bases that are this one and the packages of a framework on top.
+    others: the plain bases of other Pythons, where this one is that of sources that name none.
     """
 
     name: str
     python: str
     packages: Mapping[str, str] = {}
     frameworks: tuple["Base", ...] = ()
+    others: tuple["Base", ...] = ()
 
 
 class Decision(Struct, frozen=True, kw_only=True):
@@ -143,16 +145,26 @@ def source_digest(files: Mapping[str, str]) -> str:
 def instant_artifact(definition: Definition, base: Base) -> Artifact | None:
     """Return what runs without a build: the source over the base; None where there is no source."""
     match definition:
-        case SourceDefinition(files=files):
-            return Artifact(base=base.name, source=source_digest(files))
+        case SourceDefinition(files=files, python=python):
+            plain = plain_base(python, base) or base
+            return Artifact(base=plain.name, source=source_digest(files))
         case ImageDefinition() | ConfigurationDefinition():
             return None
 
 
+def plain_base(python: str, base: Base) -> Base | None:
+    """Return the plain base of a version like "3.13", None if there is none; `base` for none."""
+    if not python:
+        return base
+    there = (base, *base.others)
+    return next((each for each in there if _same_python(python, each.python)), None)
+
+
 def chosen_base(definition: SourceDefinition, base: Base) -> Base:
-    """Return the base of the framework that is named, else the plain one that is given."""
+    """Return the base of the framework that is named, over the plain one; else that itself."""
     name = FRAMEWORKS.get(normalised(definition.framework))
-    return next((found for found in base.frameworks if found.name == name), base)
+    names = (name, f"{name}-{base.name}")
+    return next((found for found in base.frameworks if found.name in names), base)
 
 
 def decide_mode(definition: Definition, base: Base) -> Decision:
@@ -172,12 +184,13 @@ def _decide_source(definition: SourceDefinition, base: Base) -> Decision:
     full = _full_build_reason(definition, base)
     if full:
         return Decision(mode="FULL_BUILD", reason=full)
-    chosen = chosen_base(definition, base)
+    plain = plain_base(definition.python, base) or base
+    chosen = chosen_base(definition, plain)
     missing = missing_requirements(definition.requirements, chosen)
-    if not missing and chosen is base:
+    if not missing and chosen is plain:
         return Decision(
             mode="INSTANT_RUNTIME",
-            reason=f"The base environment {base.name} has everything that the source requires.",
+            reason=f"The base environment {plain.name} has everything that the source requires.",
         )
     if not missing:
         return Decision(
@@ -197,12 +210,18 @@ def _full_build_reason(definition: SourceDefinition, base: Base) -> str:
     for name in (*_DOCKERFILES, *_SYSTEM_FILES):
         if name in names:
             return f"{name} asks for an environment of its own."
-    if definition.python and not _same_python(definition.python, base.python):
-        return f"Python {definition.python} is required; {base.name} has {base.python}."
+    if plain_base(definition.python, base) is None:
+        return f"Python {definition.python} is required; here is {python_names(base)}."
     for line in requirement_lines(definition.requirements):
         if line.startswith(("-", ".", "/")) or "://" in line:
             return f"The requirement {line!r} cannot be installed from a package index's wheels."
     return ""
+
+
+def python_names(base: Base) -> str:
+    """Return the versions of Python that sources can ask for, for people."""
+    names = [f"Python {each.python}" for each in (base, *base.others)]
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def missing_requirements(requirements: str, base: Base) -> list[str]:

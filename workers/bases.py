@@ -8,7 +8,12 @@ from msgspec import Struct
 from adapters.settings import Settings
 from adapters.wiring import open_blobs
 from domain.errors import Invalid
-from workers.builder.base_layers import find_base_layer, find_framework_base, make_base_layer
+from workers.builder.base_layers import (
+    all_tools,
+    find_base_layer,
+    find_framework_base,
+    make_base_layer,
+)
 from workers.builder.failures import Failure
 from workers.builder.tools import BuildTools
 from workers.sandboxes.namespaces import Paths
@@ -36,18 +41,19 @@ async def list_bases(settings: Settings, paths: Paths, *, as_json: bool) -> None
     for base in bases:
         state = "ready" if base.layer or not base.packages else "not made yet"
         sys.stdout.write(
-            f"{base.name:<16}Python {base.python:<8}{len(base.packages):>4} packages  {state}\n"
+            f"{base.name:<26}Python {base.python:<8}{len(base.packages):>4} packages  {state}\n"
         )
 
 
 async def listed(tools: BuildTools) -> list[Listed]:
-    """Return the plain base, then those with packages."""
-    plain = tools.base
-    layers = [await find_base_layer(tools, base) for base in plain.frameworks]
-    return [
-        Listed(name=base.name, python=base.python, packages=dict(base.packages), layer=layer)
-        for base, layer in zip((plain, *plain.frameworks), ("", *layers), strict=True)
-    ]
+    """Return the plain base of each Python, and after it those with packages."""
+    found: list[Listed] = []
+    for each in all_tools(tools):
+        for base in (each.base, *each.base.frameworks):
+            layer = await find_base_layer(each, base) if base.packages else ""
+            packages = dict(base.packages)
+            found.append(Listed(name=base.name, python=base.python, packages=packages, layer=layer))
+    return found
 
 
 async def build_base(settings: Settings, paths: Paths, name: str, *, as_json: bool) -> None:
@@ -56,7 +62,7 @@ async def build_base(settings: Settings, paths: Paths, name: str, *, as_json: bo
     Raises NotFound for a name that is not a base's, Invalid if it cannot be made, Unavailable.
     """
     tools = _open_tools(settings, paths)
-    made = await make_base_layer(tools, find_framework_base(tools, name), _say)
+    made = await make_base_layer(*find_framework_base(tools, name), _say)
     if isinstance(made, Failure):
         raise Invalid(f"{made.detail} {made.hint}".strip(), field="name")
     said = msgspec.json.encode({"name": name, "layer": made.digest}).decode()

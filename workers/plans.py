@@ -6,6 +6,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from adapters.bases import PLAIN
 from adapters.wiring import Services
 from domain import agents, builds, deployments
 from domain.agents import AGENT
@@ -29,14 +30,28 @@ from workers.sandboxes.bases import Base
 from workers.sandboxes.driver import Mount, Scope, Spec
 
 
+class Stage(Struct, frozen=True, kw_only=True):
+    """One Python that agents run on. `runtime`: directory of our own harnesses' layer for it."""
+
+    base: Base
+    runtime: str
+
+
 class Workshop(Struct, frozen=True, kw_only=True):
-    """What this machine runs agents with. `runtime`: directory of our own harnesses' layer."""
+    """What this machine runs agents with.
+
+    stages: by the names of the base environments that are on that Python. PLAIN is always there.
+    """
 
     pool: Pool
     layers: LayerCache
-    base: Base
-    runtime: str
+    stages: Mapping[str, Stage]
     scope: Scope
+
+    @property
+    def plain(self) -> Stage:
+        """The one for agents that name no version of Python."""
+        return self.stages[PLAIN]
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -91,11 +106,15 @@ async def plan_run(
             return CannotRun(
                 reason="sandbox_unavailable", detail="Images cannot be run on this machine."
             )
+    base = version.artifact.base if version.artifact else PLAIN
+    stage = workshop.stages.get(base)
+    if stage is None:
+        return CannotRun(reason="sandbox_unavailable", detail=_no_stage(base, workshop))
     dependencies = version.artifact.dependencies if version.artifact else ""
     base_packages = version.artifact.base_packages if version.artifact else ""
     try:
         layer = await workshop.layers.source(files) if files else None
-        mounts = await _mounts(workshop, {DEPENDENCIES: dependencies, BASE: base_packages})
+        mounts = await _mounts(workshop, stage, {DEPENDENCIES: dependencies, BASE: base_packages})
     except NotFound as missing:
         return CannotRun(
             reason="sandbox_unavailable",
@@ -116,7 +135,7 @@ async def plan_run(
         entry_point=entry_point,
         system_prompt=settings.system_prompt,
         environment=environment,
-        python=workshop.base.python,
+        python=stage.base.python,
         source_target=SOURCE,
         runtime_target=RUNTIME,
         dependencies_target=DEPENDENCIES if dependencies else "",
@@ -127,7 +146,7 @@ async def plan_run(
         task=task,
         harness=harness,
         launch=launch,
-        spec=_spec(workshop, mounts, launch, settings.limits),
+        spec=_spec(workshop, stage, mounts, launch, settings.limits),
         layer=layer,
         settings=settings,
         source=files,
@@ -180,32 +199,43 @@ async def _tools(
 
 def expect_plain_runs(workshop: Workshop) -> None:
     """Have sandboxes ready for source that needs nothing but the base, under the usual limits."""
+    stage = workshop.plain
     environment, _ = agent_environment(deployments.Settings(), {})
     task = Task(
         run_id="",
         message="",
         entry_point="agent.py",
         environment=environment,
-        python=workshop.base.python,
+        python=stage.base.python,
         source_target=SOURCE,
         runtime_target=RUNTIME,
     )
     launch = find_harness("source").launch(task)
-    mounts = (Mount(workshop.runtime, RUNTIME),)
-    workshop.pool.expect(_spec(workshop, mounts, launch, Limits()), launch)
+    mounts = (Mount(stage.runtime, RUNTIME),)
+    workshop.pool.expect(_spec(workshop, stage, mounts, launch, Limits()), launch)
 
 
-async def _mounts(workshop: Workshop, packages: Mapping[str, str]) -> tuple[Mount, ...]:
+def _no_stage(base: str, workshop: Workshop) -> str:
+    versions = dict.fromkeys(stage.base.version for stage in workshop.stages.values())
+    there = ", ".join(f"Python {version}" for version in versions)
+    return f"It was built over {base}, whose Python is not on this machine; there is {there}."
+
+
+async def _mounts(
+    workshop: Workshop, stage: Stage, packages: Mapping[str, str]
+) -> tuple[Mount, ...]:
     """Mount our own layer, and those of packages: digests by place, empty for none."""
-    mounts = [Mount(workshop.runtime, RUNTIME)]
+    mounts = [Mount(stage.runtime, RUNTIME)]
     for target, digest in packages.items():
         if digest:
             mounts.append(Mount(str(await workshop.layers.dependencies(digest)), target))
     return tuple(mounts)
 
 
-def _spec(workshop: Workshop, mounts: tuple[Mount, ...], launch: Launch, limits: Limits) -> Spec:
-    base = workshop.base
+def _spec(
+    workshop: Workshop, stage: Stage, mounts: tuple[Mount, ...], launch: Launch, limits: Limits
+) -> Spec:
+    base = stage.base
     return Spec(
         layers=(*base.layers, *mounts),
         symlinks=base.symlinks,

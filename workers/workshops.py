@@ -3,16 +3,20 @@
 import os
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from adapters import bases as judged_bases
 from adapters.base_locks import read_lock
+from adapters.pins import Pinned
 from adapters.settings import Settings
 from adapters.wiring import Services
+from domain.execution import Base
 from domain.ports import Blobs
 from workers.builder.indexes import find_index
 from workers.builder.tools import BuildTools
 from workers.harnesses.runtimes import write_runtime
 from workers.layers import LayerCache
-from workers.plans import Workshop
+from workers.plans import Stage, Workshop
 from workers.pool import Pool
 from workers.sandboxes import bases
 from workers.sandboxes.driver import Driver
@@ -23,7 +27,8 @@ from workers.sandboxes.namespaces import Paths
 def prepare_machine(settings: Settings) -> Paths:
     """Make what sandboxes mount reachable for them. To be called before any thread is started."""
     settings.data.mkdir(parents=True, exist_ok=True)
-    return prepare([settings.data.absolute()])
+    layers = [mount.source for base in bases.find_bases(settings.pythons) for mount in base.layers]
+    return prepare([settings.data.absolute(), *map(Path, dict.fromkeys(layers))])
 
 
 def describe_machine(settings: Settings, paths: Paths) -> str:
@@ -43,14 +48,21 @@ def describe_machine(settings: Settings, paths: Paths) -> str:
 
 def open_workshop(services: Services, paths: Paths) -> Workshop:
     """Return what runs are done with. Raises SandboxUnsupported where nothing can be run."""
-    base = bases.find_base()
     settings = services.settings
+    plain = judged_bases.find_base(settings.pythons)
+    stages = [
+        Stage(base=base, runtime=str(write_runtime(cache_directory(settings), base.python)))
+        for base in bases.find_bases(settings.pythons)
+    ]
     pool = Pool(_driver(settings, paths), places_scratch(settings), settings.warm_sandboxes)
     return Workshop(
         pool=pool,
         layers=open_layers(services),
-        base=base,
-        runtime=str(write_runtime(cache_directory(settings), base.python)),
+        stages={
+            name: stage
+            for judged, stage in zip((plain, *plain.others), stages, strict=True)
+            for name in (judged.name, *(each.name for each in judged.frameworks))
+        },
         scope=settings.limit_scope,
     )
 
@@ -62,17 +74,31 @@ def places_scratch(settings: Settings) -> Path:
 
 def open_tools(settings: Settings, blobs: Blobs, paths: Paths) -> BuildTools:
     """Return what builds are done with. Raises SandboxUnsupported, and Invalid for a setting."""
-    base = judged_bases.find_base()
-    return BuildTools(
-        base=base,
-        locks={found.name: read_lock(found.name, found.python) for found in base.frameworks},
-        python=bases.find_base(),
+    plain = judged_bases.find_base(settings.pythons)
+    pythons = bases.find_bases(settings.pythons)
+    tools = BuildTools(
+        base=plain,
+        python=pythons[0],
+        locks=_locks(plain),
         layers=_layers(settings, blobs),
         blobs=blobs,
         driver=_driver(settings, paths),
         index=find_index(settings.package_index, os.environ),
         scope=settings.limit_scope,
     )
+    others = {
+        base.name: replace(tools, base=base, python=python, locks=_locks(base))
+        for base, python in zip(plain.others, pythons[1:], strict=True)
+    }
+    return replace(tools, others=others)
+
+
+def _locks(plain: Base) -> dict[str, tuple[Pinned, ...]]:
+    """Return the packages of a plain base's frameworks by the names of their bases."""
+    return {
+        each.name: read_lock(each.name.removesuffix(f"-{plain.name}"), plain.python)
+        for each in plain.frameworks
+    }
 
 
 def open_layers(services: Services) -> LayerCache:

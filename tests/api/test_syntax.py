@@ -38,7 +38,7 @@ async def test_what_costs_too_much_to_compile_is_refused(monkeypatch: pytest.Mon
     files = {"agent.py": "x=1\n" * 1_000_000}
 
     with pytest.raises(Invalid, match="too long or too much memory") as refused:
-        await Syntax((3, 11)).check(files, field="source.files")
+        await Syntax().check(files, (3, 11), field="source.files")
 
     assert refused.value.members["field"] == "source.files"
 
@@ -48,13 +48,13 @@ async def test_memory_is_limited() -> None:
     files = {"agent.py": "x=[" + "1," * 2_400_000 + "]"}
 
     with pytest.raises(Invalid, match=r"too much (to compile|memory)"):
-        await Syntax((3, 11)).check(files, field="source.files")
+        await Syntax().check(files, (3, 11), field="source.files")
 
 
 async def test_others_do_not_wait_for_a_large_source() -> None:
     files = {"agent.py": "x=1\n" * 100_000}
     longest = 0.0
-    check = asyncio.create_task(Syntax((3, 11)).check(files, field="source.files"))
+    check = asyncio.create_task(Syntax().check(files, (3, 11), field="source.files"))
     while not check.done():
         began = time.perf_counter()
         await asyncio.sleep(0.005)

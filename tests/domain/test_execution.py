@@ -1,6 +1,7 @@
 """The mode decision: the table of the deploy API, row by row."""
 
 import pytest
+from msgspec.structs import replace
 
 from domain.execution import (
     Artifact,
@@ -15,6 +16,7 @@ from domain.execution import (
     instant_artifact,
     missing_requirements,
     normalised,
+    plain_base,
     requirement_lines,
     source_digest,
 )
@@ -83,8 +85,8 @@ def test_what_has_to_be_installed_is_an_overlay(requirements: str) -> None:
         (source(Containerfile=""), "Containerfile asks for an environment of its own."),
         (source(apt__txt=""), "apt.txt asks for an environment of its own."),
         (source(packages__txt=""), "packages.txt asks for an environment of its own."),
-        (source(python="3.12"), "Python 3.12 is required; python-3.11 has 3.11."),
-        (source(python="2"), "Python 2 is required; python-3.11 has 3.11."),
+        (source(python="3.12"), "Python 3.12 is required; here is Python 3.11."),
+        (source(python="2"), "Python 2 is required; here is Python 3.11."),
         (source("-r more.txt"), "The requirement '-r more.txt' cannot be installed"),
         (source("-e ."), "The requirement '-e .' cannot be installed"),
         (source("./local"), "The requirement './local' cannot be installed"),
@@ -104,6 +106,24 @@ def test_everything_else_is_a_full_build(definition: SourceDefinition, because: 
 @pytest.mark.parametrize("python", ["3", "3.11", "3.11.4"])
 def test_the_bases_own_python_is_no_reason(python: str) -> None:
     assert decide_mode(source(python=python), BASE).mode == "INSTANT_RUNTIME"
+
+
+@pytest.mark.parametrize(
+    ("requirements", "mode"), [("", "INSTANT_RUNTIME"), ("httpx", "FAST_OVERLAY")]
+)
+def test_another_python_that_is_there_has_a_base_of_its_own(requirements: str, mode: str) -> None:
+    newer = Base(name="python3.13", python="3.13")
+    base = replace(BASE, others=(newer,))
+    definition = source(requirements, python="3.13")
+
+    decision = decide_mode(definition, base)
+
+    assert decision.mode == mode
+    assert "python3.13" in decision.reason
+    assert plain_base("3.13.2", base) is newer
+    artifact = instant_artifact(definition, base)
+    assert artifact
+    assert artifact.base == "python3.13"
 
 
 def test_a_framework_is_a_hint_never_a_reason_to_refuse() -> None:

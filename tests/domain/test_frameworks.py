@@ -47,6 +47,14 @@ def test_the_framework_chooses_among_the_bases_there_are(framework: str, base: B
     assert chosen_base(definition, BASE) is base
 
 
+def test_another_python_has_frameworks_of_its_own() -> None:
+    graph = Base(name="langgraph-python3.13", python="3.13")
+    newer = Base(name="python3.13", python="3.13", frameworks=(graph,))
+    definition = SourceDefinition(files={}, entry_point="agent.py", framework="langgraph")
+
+    assert chosen_base(definition, newer) is graph
+
+
 @pytest.mark.parametrize("requirements", ["", "langgraph\nhttpx"])
 def test_what_a_frameworks_base_has_still_takes_a_build(requirements: str) -> None:
     """Only a build worker knows whether the base's packages are there."""

@@ -119,7 +119,7 @@ async def test_a_base_that_the_index_does_not_have_falls_back_with_the_reason(
 
 
 async def test_a_base_is_made_once_and_shared(builder: Builder, index: Index) -> None:
-    base = find_framework_base(builder.tools, "langgraph")
+    _, base = find_framework_base(builder.tools, "langgraph")
 
     made = await asyncio.gather(*(make_base_layer(builder.tools, base, _ignore) for _ in range(2)))
     index.status = 500

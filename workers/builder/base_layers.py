@@ -9,13 +9,19 @@ from workers.builder.programs import Say
 from workers.builder.tools import BuildTools
 
 
-def find_framework_base(tools: BuildTools, name: str) -> Base:
-    """Return a base that has packages. Raises NotFound, naming those there are."""
-    for base in tools.base.frameworks:
+def find_framework_base(tools: BuildTools, name: str) -> tuple[BuildTools, Base]:
+    """Return a base that has packages, and its tools. Raises NotFound, naming those there are."""
+    there = [(each, base) for each in all_tools(tools) for base in each.base.frameworks]
+    for each, base in there:
         if base.name == name:
-            return base
-    known = ", ".join(base.name for base in tools.base.frameworks)
+            return each, base
+    known = ", ".join(base.name for _, base in there)
     raise NotFound(f"There is no base environment {name[:100]!r} with packages; there are {known}.")
+
+
+def all_tools(tools: BuildTools) -> tuple[BuildTools, ...]:
+    """Return the tools of each Python."""
+    return (tools, *tools.others.values())
 
 
 async def find_base_layer(tools: BuildTools, base: Base) -> str:

@@ -23,6 +23,7 @@ from domain.execution import (
     SourceDefinition,
     chosen_base,
     decide_mode,
+    plain_base,
     source_digest,
 )
 from workers.builder.base_layers import make_base_layer
@@ -135,9 +136,11 @@ class _Build:
     async def run(self, definition: Definition) -> BuildEnded:
         """All steps in order."""
         base = self._tools.base
+        if isinstance(definition, SourceDefinition):
+            base = plain_base(definition.python, base) or base
         request = self._request
         await self._say(f"Version {request.version} of {request.agent_name}, over {base.name}")
-        decision = decide_mode(definition, base)
+        decision = decide_mode(definition, self._tools.base)
         if decision.mode not in SUPPORTED:
             await self._plan(decision.mode, decision.reason)
             why, hint = REFUSALS[decision.mode]
@@ -146,6 +149,7 @@ class _Build:
         if not isinstance(definition, SourceDefinition):
             await self._plan(decision.mode, decision.reason)
             return self._ended(None)
+        self._tools = self._tools.of(base)
         requirements = read_requirements(definition.requirements)
         if isinstance(requirements, Failure):
             return self.failed(requirements)

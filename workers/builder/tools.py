@@ -24,6 +24,7 @@ class BuildTools(Struct, frozen=True, kw_only=True):
 
     base: what requirements are judged by. python: the same base, as sandboxes show it.
     locks: the packages of `base.frameworks` by name.
+    others: the same for other Pythons, by the name of their plain base.
     scope: what the limits must hold for; a build is refused where they cannot.
     """
 
@@ -36,3 +37,8 @@ class BuildTools(Struct, frozen=True, kw_only=True):
     locks: Mapping[str, tuple[Pinned, ...]] = {}
     limits: Limits = BUILD_LIMITS
     scope: Scope = "sandbox"
+    others: Mapping[str, "BuildTools"] = {}
+
+    def of(self, base: Base) -> "BuildTools":
+        """Return those of a plain base. Raises KeyError for one that is not of this machine."""
+        return self if base.name == self.base.name else self.others[base.name]

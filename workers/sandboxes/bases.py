@@ -1,21 +1,19 @@
-"""The base environment "plain Python": the interpreter and system libraries of this machine.
+"""The plain base environments: an interpreter of this machine, and its system libraries.
 
 `/usr` read-only, without what was added to it by hand or by Debian's Python packages, and an
 `/etc` of a few made-up files. Nothing else of the host is in it.
 """
 
 import platform
-import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 
 import msgspec
 
+from adapters.pythons import Interpreter, find_pythons
 from workers.sandboxes.driver import Mount, SandboxUnsupported, Symlink
 
-SYSTEM_PYTHON = Path("/usr/bin/python3")
-OLDEST = (3, 11)
 TOP_LEVEL = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 HIDDEN = ("/usr/local", "/usr/lib/python3/dist-packages")
 
@@ -47,24 +45,26 @@ class Base(msgspec.Struct, frozen=True):
     files: dict[str, str]
 
 
-class _Interpreter(msgspec.Struct, frozen=True):
-    python: str
-    prefix: str
-    version: tuple[int, int]
-    libc: tuple[str, str]
-
-
-ASK = (
-    "import json, os, platform, sys;"
-    "print(json.dumps([os.path.realpath(sys.executable), sys.base_prefix,"
-    " sys.version_info[:2], platform.libc_ver()]))"
-)
-
-
 @cache
+def find_bases(pythons: str = "") -> tuple[Base, ...]:
+    """The plain bases of this machine, that of agents that name no version first.
+
+    pythons: the setting ARGOSY_PYTHONS. Raises SandboxUnsupported if there is no interpreter.
+    """
+    found = find_pythons(pythons) if sys.platform == "linux" else ()
+    if not found:
+        raise SandboxUnsupported(
+            "No Python of at least 3.11 was found for sandboxes on this machine."
+        )
+    return tuple(map(_base, found))
+
+
 def find_base() -> Base:
-    """The base of this machine. Raises SandboxUnsupported if no interpreter is new enough."""
-    interpreter = _system_interpreter() or _running_interpreter()
+    """The base of agents that name no version of Python. Raises SandboxUnsupported."""
+    return find_bases()[0]
+
+
+def _base(interpreter: Interpreter) -> Base:
     prefix = Path(interpreter.prefix)
     layers = [Mount("/usr", "/usr")]
     symlinks: list[Symlink] = []
@@ -98,32 +98,6 @@ def for_network(base: Base) -> Base:
             files[path] = Path(path).read_text()
     certificates = tuple(Mount(path, path) for path in CERTIFICATES if Path(path).is_dir())
     return msgspec.structs.replace(base, files=files, layers=base.layers + certificates)
-
-
-def _system_interpreter() -> _Interpreter | None:
-    """The distribution's, which every uid can read; None if it is missing or too old."""
-    if not SYSTEM_PYTHON.exists():
-        return None
-    answer = subprocess.run(  # noqa: S603, a fixed path
-        [SYSTEM_PYTHON, "-I", "-S", "-c", ASK], capture_output=True, check=False, env={}
-    )
-    if answer.returncode != 0:
-        return None
-    found = _Interpreter(
-        *msgspec.json.decode(answer.stdout, type=tuple[str, str, tuple[int, int], tuple[str, str]])
-    )
-    return found if found.version >= OLDEST else None
-
-
-def _running_interpreter() -> _Interpreter:
-    if sys.version_info < OLDEST or sys.platform != "linux":
-        raise SandboxUnsupported(
-            "No Python of at least 3.11 was found for sandboxes on this machine."
-        )
-    executable = Path(sys.base_prefix, "bin", f"python{sys.version_info[0]}.{sys.version_info[1]}")
-    return _Interpreter(
-        str(executable.resolve()), sys.base_prefix, sys.version_info[:2], platform.libc_ver()
-    )
 
 
 def _platform(libc: str, version: str) -> str:
