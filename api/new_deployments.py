@@ -94,7 +94,7 @@ async def definition_of(
                 python=source.python,
                 configured=bool(data.llm_configs),
             )
-            return await stored(sent, call.shared.base, call.shared.syntax, blobs)
+            return await stored(sent, call.shared, blobs)
         case None, str() as image:
             return ImageDefinition(image=check_text(image, "image"))
         case None, None if data.llm_configs:

@@ -8,19 +8,19 @@ import re
 from collections.abc import Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from adapters.bases import python_version
+from api.calls import Shared
 from api.pythons import find_python
-from api.syntax import Syntax
 from domain.errors import Invalid
 from domain.execution import (
-    Base,
     ConfigurationDefinition,
     Definition,
     SourceDefinition,
     digest_of,
+    find_obstacle,
     plain_base,
-    python_names,
 )
 from domain.frameworks import find_framework
 from domain.ports import Blobs
@@ -54,12 +54,12 @@ class Source(Struct, frozen=True, kw_only=True):
     python_field: str = "source.python"
 
 
-async def stored(source: Source, base: Base, syntax: Syntax, blobs: Blobs | None) -> Definition:
+async def stored(source: Source, shared: Shared, blobs: Blobs | None) -> Definition:
     """Check and store a source. Raises Invalid naming the field, and Unavailable.
 
-    base: what it is judged by. blobs: None for a preview, which stores nothing; the definition is
-    the same.
+    blobs: None for a preview, which stores nothing; the definition is the same.
     """
+    base = shared.base
     if not source.files:
         raise Invalid("A source has at least one file.", field=source.files_field)
     files = check_files(source.files, field=source.files_field)
@@ -68,32 +68,37 @@ async def stored(source: Source, base: Base, syntax: Syntax, blobs: Blobs | None
     entry_point = find_entry_point(
         files, source.entry_point, field=source.entry_point_field, where=source.files_field
     )
-    python = source.python or find_python(files, base, field=source.files_field)
-    plain = _base_for(python, base, source.python_field)
-    await syntax.check(files, python_version(plain), field=source.files_field)
-    requirements = source.requirements
-    if requirements is None or not requirements.strip():
-        requirements = files.get(REQUIREMENTS_FILE, "")
-    check_text(requirements, source.requirements_field)
-    return SourceDefinition(
-        files=await _kept(files, blobs),
+    definition = SourceDefinition(
+        files={path: digest_of(text.encode()) for path, text in files.items()},
         entry_point=entry_point,
-        requirements=requirements.strip(),
+        requirements=_requirements(source, files),
         framework=source.framework or find_framework(files),
-        python=python,
+        python=source.python or find_python(files, base, field=source.files_field),
     )
+    _check_possible(definition, source, shared)
+    plain = plain_base(definition.python, base) or base
+    await shared.syntax.check(files, python_version(plain), field=source.files_field)
+    return replace(definition, files=await _kept(files, blobs))
 
 
-def _base_for(python: str, base: Base, field: str) -> Base:
-    """Return the plain base of a version of Python. Raises Invalid."""
-    found = plain_base(python, base)
-    if found is None:
-        raise Invalid(
-            f"Python {python} is not installed on this server; there is {python_names(base)}. Ask "
-            f"for one of these in {field}, or have the operator install it (ARGOSY_PYTHONS).",
-            field=field,
-        )
-    return found
+def _requirements(source: Source, files: Mapping[str, str]) -> str:
+    given = source.requirements
+    if given is None or not given.strip():
+        given = files.get(REQUIREMENTS_FILE, "")
+    return check_text(given, source.requirements_field).rstrip()
+
+
+def _check_possible(definition: SourceDefinition, source: Source, shared: Shared) -> None:
+    """Raise Invalid for what nothing here can build."""
+    obstacle = find_obstacle(definition, shared.base)
+    if obstacle is None or shared.installation.engine:
+        return
+    fields = {
+        "files": f"{source.files_field}.{obstacle.path}",
+        "requirements": source.requirements_field,
+        "python": source.python_field,
+    }
+    raise Invalid(f"{obstacle.reason} {obstacle.cure}", field=fields[obstacle.part])
 
 
 async def _kept(files: Mapping[str, str], blobs: Blobs | None) -> dict[str, str]:

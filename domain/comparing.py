@@ -62,8 +62,8 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
 def compare(before: Compared, after: Compared) -> Comparison:
     """Return what has to change for `before` to be `after`."""
-    earlier = list(requirement_lines(_requirements(before.definition)))
-    later = list(requirement_lines(_requirements(after.definition)))
+    earlier = [line for _, line in requirement_lines(_requirements(before.definition))]
+    later = [line for _, line in requirement_lines(_requirements(after.definition))]
     return Comparison(
         files=_files(_files_of(before.definition), _files_of(after.definition)),
         requirements=RequirementChanges(

@@ -5,7 +5,7 @@ The table is design.md 5; its public words are those of RunAgents' deploy API (c
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from msgspec import Struct
@@ -31,6 +31,7 @@ FRAMEWORKS = {
 
 # The name, and what is asked of it beyond its being there: extras, versions.
 _REQUIREMENT = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*([^;#]*)")
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 _DOCKERFILES = ("Dockerfile", "Containerfile")
 _SYSTEM_FILES = ("apt.txt", "packages.txt")
 
@@ -81,6 +82,27 @@ class Base(Struct, frozen=True, kw_only=True):
     packages: Mapping[str, str] = {}
     frameworks: tuple["Base", ...] = ()
     others: tuple["Base", ...] = ()
+
+
+class Installation(Struct, frozen=True, kw_only=True):
+    """What an installation can do besides running sources over its bases.
+
+    engine: a container engine builds what wants an environment of its own.
+    """
+
+    engine: bool = False
+
+
+class Obstacle(Struct, frozen=True, kw_only=True):
+    """Why a source cannot run over any base, and what to do about it, in a sentence each.
+
+    part: what of the definition it is. path: the file, where it is one.
+    """
+
+    part: Literal["files", "requirements", "python"]
+    reason: str
+    cure: str
+    path: str = ""
 
 
 class Decision(Struct, frozen=True, kw_only=True):
@@ -181,9 +203,9 @@ def decide_mode(definition: Definition, base: Base) -> Decision:
 
 
 def _decide_source(definition: SourceDefinition, base: Base) -> Decision:
-    full = _full_build_reason(definition, base)
-    if full:
-        return Decision(mode="FULL_BUILD", reason=full)
+    obstacle = find_obstacle(definition, base)
+    if obstacle:
+        return Decision(mode="FULL_BUILD", reason=obstacle.reason)
     plain = plain_base(definition.python, base) or base
     chosen = chosen_base(definition, plain)
     missing = missing_requirements(definition.requirements, chosen)
@@ -205,17 +227,43 @@ def _decide_source(definition: SourceDefinition, base: Base) -> Decision:
     )
 
 
-def _full_build_reason(definition: SourceDefinition, base: Base) -> str:
-    names = set(definition.files)
-    for name in (*_DOCKERFILES, *_SYSTEM_FILES):
-        if name in names:
-            return f"{name} asks for an environment of its own."
+def find_obstacle(definition: SourceDefinition, base: Base) -> Obstacle | None:
+    """Return the first thing that asks for an environment of its own, None if nothing does."""
+    for path in (*_DOCKERFILES, *_SYSTEM_FILES):
+        if path in definition.files:
+            return Obstacle(
+                part="files",
+                path=path,
+                reason=f"{path} asks for an environment of its own.",
+                cure=f"Leave {path} out (.argosyignore), or have the operator configure a "
+                "container engine.",
+            )
     if plain_base(definition.python, base) is None:
-        return f"Python {definition.python} is required; here is {python_names(base)}."
-    for line in requirement_lines(definition.requirements):
-        if line.startswith(("-", ".", "/")) or "://" in line:
-            return f"The requirement {line!r} cannot be installed from a package index's wheels."
-    return ""
+        return Obstacle(
+            part="python",
+            reason=f"Python {definition.python} is required; here is {python_names(base)}.",
+            cure="Ask for one that is there, or have the operator install it (ARGOSY_PYTHONS).",
+        )
+    for number, line in requirement_lines(definition.requirements):
+        if _is_elsewhere(line):
+            return Obstacle(
+                part="requirements",
+                reason=f"requirements, line {number}: {_CREDENTIALS.sub('***', line)[:200]!r} "
+                "cannot be installed from the package index.",
+                cure="Write the name of a package and its version, such as httpx>=0.28; put code "
+                "of your own among the source's files.",
+            )
+    return None
+
+
+def _is_elsewhere(line: str) -> bool:
+    """Whether a requirement is an option of pip, a URL or a path."""
+    head = line.partition(";")[0].strip()
+    return (
+        head.startswith(("-", "."))
+        or "/" in head.partition(" --")[0]
+        or head.endswith((".whl", ".tar.gz", ".zip"))
+    )
 
 
 def python_names(base: Base) -> str:
@@ -232,18 +280,31 @@ def missing_requirements(requirements: str, base: Base) -> list[str]:
     """
     return [
         line
-        for line in requirement_lines(requirements)
+        for _, line in requirement_lines(requirements)
         if (found := _REQUIREMENT.match(line)) is None
         or not _provided(found.group(1), found.group(2).strip(), base)
     ]
 
 
-def requirement_lines(requirements: str) -> Iterable[str]:
-    """Yield the lines of a pip requirements text without comments, blanks and continuations."""
-    for raw in requirements.replace("\\\n", " ").splitlines():
-        line = re.sub(r"(^|\s)#.*$", "", raw).strip()
+def requirement_lines(requirements: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a pip requirements text, and the number at which each begins, from 1.
+
+    Without comments and blanks; continuations are joined.
+    """
+    pending = ""
+    start = 1
+    for number, raw in enumerate(requirements.removeprefix("\ufeff").splitlines(), 1):
+        if not pending:
+            start = number
+        if raw.endswith("\\"):
+            pending += raw[:-1] + " "
+            continue
+        line = re.sub(r"(^|\s)#.*$", "", pending + raw).strip()
+        pending = ""
         if line:
-            yield line
+            yield start, line
+    if pending.strip():
+        yield start, pending.strip()
 
 
 def normalised(name: str) -> str:

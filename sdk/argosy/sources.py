@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 REQUIREMENTS = "requirements.txt"
 IGNORE_FILE = ".argosyignore"
+VERSION_FILE = ".python-version"  # which the server chooses the interpreter by
 MAX_FILES = 2_000
 MAX_TOTAL_BYTES = 9_000_000
 
@@ -38,8 +39,8 @@ class Source:
 def read_source(place: Path) -> Source:
     """Return the source in a folder, or one file as a source of its own.
 
-    Hidden files, virtual environments, caches and what .gitignore and .argosyignore name are left
-    out: patterns as git reads them, of which .argosyignore has the last word.
+    Hidden files but .python-version, virtual environments, caches and what .gitignore and
+    .argosyignore name are left out: patterns as git reads them, of which .argosyignore has the last word.
     Raises UnreadableSource for what is not UTF-8 text, leads out of the folder, or is too much.
     """
     if place.is_file():
@@ -79,7 +80,7 @@ def _paths(folder: Path, root: Path, rules: "Rules") -> Iterator[Path]:
     rules.enter(folder)
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         path = Path(entry.path)
-        if entry.name.startswith(".") or rules.leave_out(path, folder=entry.is_dir()):
+        if _is_hidden(path, root) or rules.leave_out(path, folder=entry.is_dir()):
             continue
         if entry.is_dir():
             if entry.is_symlink():
@@ -95,6 +96,10 @@ def _paths(folder: Path, root: Path, rules: "Rules") -> Iterator[Path]:
                 path.relative_to(root).as_posix(),
                 f"not a file; remove it or name it in {IGNORE_FILE}.",
             )
+
+
+def _is_hidden(path: Path, root: Path) -> bool:
+    return path.name.startswith(".") and path != root / VERSION_FILE
 
 
 def _text(path: Path, shown: str) -> str:

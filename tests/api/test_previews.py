@@ -34,7 +34,6 @@ async def test_what_counts_as_blobs_here_sees_a_deploys(api: Api) -> None:
     [
         ({"source": {"files": FILES}}, "INSTANT_RUNTIME", False, "has everything"),
         ({"source": {"files": NEEDING}}, "FAST_OVERLAY", True, "six==1.17 will be installed"),
-        ({"source": {"files": {**FILES, "Dockerfile": "x"}}}, "FULL_BUILD", True, "Dockerfile"),
         ({"image": "ghcr.io/acme/a:1"}, "IMAGE", False, "The image ghcr.io/acme/a:1 is given"),
         ({"llm_configs": [{"model": "gpt-4o-mini"}]}, "INSTANT_RUNTIME", False, "no code"),
     ],
@@ -79,6 +78,12 @@ async def test_a_preview_of_what_is_deployed_says_so(api: Api) -> None:
         ({"name": "echo"}, "source"),
         ({"name": "echo", "source": {"files": {"agent.py": "def f(:"}}}, "source.files.agent.py"),
         ({"name": "echo", "source": {"files": FILES}, "policies": ["none"]}, "policies[0]"),
+        ({"name": "echo", "source": {"files": {**FILES, "apt.txt": ""}}}, "source.files.apt.txt"),
+        ({"name": "echo", "source": {"files": FILES, "python": "3.99"}}, "source.python"),
+        (
+            {"name": "echo", "source": {"files": FILES, "requirements": "-e ."}},
+            "source.requirements",
+        ),
     ],
 )
 async def test_a_preview_refuses_what_the_deploy_refuses(
@@ -96,12 +101,6 @@ async def test_a_preview_refuses_what_the_deploy_refuses(
     [
         ({"source_files": FILES}, "instant", "source", "supported"),
         ({"source_files": NEEDING}, "preparing_runtime", "source", "supported"),
-        (
-            {"source_files": {**FILES, "apt.txt": "x"}},
-            "compatibility_setup",
-            "source",
-            "unsupported",
-        ),
         ({"image": "ghcr.io/acme/a:1"}, "compatibility_setup", "image", "unsupported"),
     ],
 )

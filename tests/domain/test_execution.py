@@ -13,6 +13,7 @@ from domain.execution import (
     Mode,
     SourceDefinition,
     decide_mode,
+    find_obstacle,
     instant_artifact,
     missing_requirements,
     normalised,
@@ -87,20 +88,41 @@ def test_what_has_to_be_installed_is_an_overlay(requirements: str) -> None:
         (source(packages__txt=""), "packages.txt asks for an environment of its own."),
         (source(python="3.12"), "Python 3.12 is required; here is Python 3.11."),
         (source(python="2"), "Python 2 is required; here is Python 3.11."),
-        (source("-r more.txt"), "The requirement '-r more.txt' cannot be installed"),
-        (source("-e ."), "The requirement '-e .' cannot be installed"),
-        (source("./local"), "The requirement './local' cannot be installed"),
-        (source("/opt/local"), "The requirement '/opt/local' cannot be installed"),
-        (source("git+https://h/x"), "The requirement 'git+https://h/x' cannot be installed"),
-        (source("x @ https://h/x.whl"), "The requirement 'x @ https://h/x.whl' cannot"),
-        (source("--index-url https://h"), "The requirement '--index-url https://h' cannot"),
+        (source("-r more.txt"), "requirements, line 1: '-r more.txt' cannot be installed"),
+        (source("-e ."), "requirements, line 1: '-e .' cannot be installed"),
+        (source("./local"), "requirements, line 1: './local' cannot be installed"),
+        (source("/opt/local"), "requirements, line 1: '/opt/local' cannot be installed"),
+        (source("git+https://h/x"), "requirements, line 1: 'git+https://h/x' cannot be installed"),
+        (
+            source("x @ https://h/x.whl"),
+            "requirements, line 1: 'x @ https://h/x.whl' cannot be installed",
+        ),
+        (source("sub/folder"), "requirements, line 1: 'sub/folder' cannot be installed"),
+        (source("a.whl; python_version > '3'"), 'requirements, line 1: "a.whl; python'),
+        (source("\n\nhttpx\n-e ."), "requirements, line 4: '-e .' cannot be installed"),
+        (source("git+https://me:pass@h/x"), "requirements, line 1: 'git+https://***@h/x' cannot"),
+        (
+            source("--index-url https://h"),
+            "requirements, line 1: '--index-url https://h' cannot be installed",
+        ),
     ],
 )
 def test_everything_else_is_a_full_build(definition: SourceDefinition, because: str) -> None:
-    decision = decide_mode(definition, BASE)
+    decision, obstacle = decide_mode(definition, BASE), find_obstacle(definition, BASE)
 
     assert decision.mode == "FULL_BUILD"
     assert decision.reason.startswith(because)
+    assert obstacle
+    assert obstacle.reason == decision.reason
+    assert obstacle.cure
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["x --hash=sha256:0/1", "x; platform_machine == 'a/b'", "x  # see ./y", "x[a] >= 1.0"],
+)
+def test_a_line_about_a_package_of_the_index_is_no_obstacle(line: str) -> None:
+    assert find_obstacle(source(line), BASE) is None
 
 
 @pytest.mark.parametrize("python", ["3", "3.11", "3.11.4"])
@@ -182,7 +204,11 @@ def test_a_source_digest_does_not_depend_on_the_order_of_files() -> None:
 def test_requirement_lines_are_those_that_pip_would_see() -> None:
     text = "# head\n\n  httpx  # inline\nx \\\n  --hash=sha256:1\nurl#fragment\n"
 
-    assert list(requirement_lines(text)) == ["httpx", "x    --hash=sha256:1", "url#fragment"]
+    assert list(requirement_lines(text)) == [
+        (3, "httpx"),
+        (4, "x    --hash=sha256:1"),
+        (6, "url#fragment"),
+    ]
 
 
 def test_requirements_that_cannot_be_read_count_as_missing() -> None:

@@ -60,6 +60,15 @@ def test_what_is_not_source_stays_here(tmp_path: Path) -> None:
     assert sorted(read_source(folder).files) == ["agent.py", "data/small.txt"]
 
 
+def test_the_wish_for_a_python_is_sent(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for place in (tmp_path, tmp_path / "sub"):
+        (place / ".python-version").write_text("3.13\n")
+        (place / "agent.py").write_text("")
+
+    assert set(read_source(tmp_path).files) == {".python-version", "agent.py", "sub/agent.py"}
+
+
 def test_what_git_does_not_keep_stays_here(tmp_path: Path) -> None:
     """As git reads it, in every folder and above; `.argosyignore` has the last word."""
     write(tmp_path, _dot_git__HEAD="", _dot_gitignore="*.log\n!kept.log\n/agents/weather/notes/\n")

@@ -4,12 +4,12 @@ Only parsed requirements go on to uv, never the text: no option, path or URL of 
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from msgspec import Struct
 from packaging.requirements import InvalidRequirement, Requirement
 
-from domain.execution import PROVIDED, normalised
+from domain.execution import PROVIDED, normalised, requirement_lines
 from workers.builder.failures import Failure
 
 MAX_LINES = 1_000
@@ -45,7 +45,7 @@ def read_requirements(text: str) -> Requirements | Failure:
     """Parse a pip requirements text; the failure names the line."""
     wanted: list[Wanted] = []
     provided: list[str] = []
-    for number, line in _lines(text):
+    for number, line in requirement_lines(text):
         if len(wanted) == MAX_LINES or len(line) > MAX_LENGTH:
             return _invalid(
                 number,
@@ -65,24 +65,6 @@ def read_requirements(text: str) -> Requirements | Failure:
         else:
             wanted.append(Wanted(number, name, str(requirement), hashes))
     return Requirements(tuple(wanted), tuple(provided))
-
-
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield what is not blank or comment, continuations joined, with its first line's number."""
-    pending = ""
-    start = 1
-    for number, raw in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
-        if not pending:
-            start = number
-        if raw.endswith("\\"):
-            pending += raw[:-1] + " "
-            continue
-        line = re.sub(r"(^|\s)#.*$", "", pending + raw).strip()
-        pending = ""
-        if line:
-            yield start, line
-    if pending.strip():
-        yield start, pending.strip()
 
 
 def _invalid(number: int, line: str, why: str) -> Failure:

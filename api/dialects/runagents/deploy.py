@@ -137,7 +137,7 @@ async def _definition(body: DeployBody, call: Call, blobs: Blobs | None) -> Defi
         entry_point_field="entry_point",
         requirements_field="requirements",
     )
-    return await stored(source, call.shared.base, call.shared.syntax, blobs)
+    return await stored(source, call.shared, blobs)
 
 
 # Any: the values are those of Settings' fields, each checked or typed by the body.
