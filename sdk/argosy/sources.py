@@ -40,7 +40,8 @@ def read_source(place: Path) -> Source:
     """Return the source in a folder, or one file as a source of its own.
 
     Hidden files but .python-version, virtual environments, caches and what .gitignore and
-    .argosyignore name are left out: patterns as git reads them, of which .argosyignore has the last word.
+    .argosyignore name are left out: patterns as git reads them, of which .argosyignore has the last
+    word.
     Raises UnreadableSource for what is not UTF-8 text, leads out of the folder, or is too much.
     """
     if place.is_file():

@@ -105,7 +105,7 @@ def test_a_python_that_is_not_there_is_refused_at_once(server: DevServer) -> Non
 
     assert native.status_code == 422
     assert native.json()["field"] == "source.python"
-    assert "Python 3.99 is not installed" in native.json()["detail"]
+    assert "Python 3.99 is required; here is" in native.json()["detail"]
     assert "ARGOSY_PYTHONS" in native.json()["detail"]
     assert dialect.status_code == 400
     assert ".python-version asks for Python 3.99" in dialect.text
