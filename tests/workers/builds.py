@@ -144,12 +144,14 @@ class Index:
     """A package index (PEP 503) on loopback. `asked` are the paths that were requested.
 
     forged: announces these hashes instead of the files' own, by file name.
+    yanked: why these files are yanked, by file name.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.asked: list[str] = []
         self.forged: dict[str, str] = {}
+        self.yanked: dict[str, str] = {}
         self.status = 200
         self.url = ""
 
@@ -161,7 +163,8 @@ class Index:
             if path.name.split("-")[0].replace("_", "-") == name
         ]
         links = [
-            f'<a href="/files/{path.name}#sha256={self._digest(path)}"{_attributes(path)}>'
+            f'<a href="/files/{path.name}#sha256={self._digest(path)}"{_attributes(path)}'
+            f"{self._yanked(path)}>"
             f"{path.name}</a>"
             for path in found
         ]
@@ -172,6 +175,9 @@ class Index:
         if name.endswith(".metadata"):
             return _metadata(self.folder / name.removesuffix(".metadata"))
         return (self.folder / name).read_bytes()
+
+    def _yanked(self, path: Path) -> str:
+        return f' data-yanked="{self.yanked[path.name]}"' if path.name in self.yanked else ""
 
     def _digest(self, path: Path) -> str:
         return self.forged.get(path.name) or hashlib.sha256(path.read_bytes()).hexdigest()
@@ -310,7 +316,9 @@ class Builder:
         )
         return await self.build_definition(definition)
 
-    async def build_definition(self, definition: Definition) -> BuildEnded:
+    async def build_definition(
+        self, definition: Definition, request: BuildRequested = REQUEST
+    ) -> BuildEnded:
         """Build any definition."""
         self.logged.clear()
         self.plans.clear()
@@ -324,7 +332,7 @@ class Builder:
         if not self.anew:
             await _offer_system(self.tools)
         end = await run_build(
-            REQUEST, definition, attempt=1, tools=self.tools, log=log, planned=planned
+            request, definition, attempt=1, tools=self.tools, log=log, planned=planned
         )
         if end.artifact:
             await _keep_system(self.tools)
