@@ -62,7 +62,11 @@ def test_one_of_each_is_shown(server: RecordedServer, argosy: Cli) -> None:
         "workspace_id": "w",
         "status": "active",
         "latest_version": 1,
-        "versions": [{"version": 1, "status": "ready", "mode": "INSTANT_RUNTIME", "reason": "Yes"}],
+        "versions": [
+            {"version": 1, "status": "ready", "mode": "INSTANT_RUNTIME", "reason": "Yes"},
+            {"version": 2, "status": "ready", "image_uri": "argosy.example/default/echo:0123"},
+            {"version": 3, "status": "draft", "image_uri": "argosy.example/default/echo:4567"},
+        ],
         "created_at": answers.AT,
         "updated_at": answers.AT,
     }
@@ -71,7 +75,9 @@ def test_one_of_each_is_shown(server: RecordedServer, argosy: Cli) -> None:
     server.answer("GET", f"/v1/builds/{BUILD_ID}", Answer(body=answers.build(hint="Do this.")))
     server.answer("GET", f"/v1/runs/{RUN_ID}", Answer(body=answers.run()))
 
-    assert "1        ready   INSTANT_RUNTIME  Yes" in argosy("agent", "show", "echo").out
+    agent_shown = argosy("agent", "show", "echo").out
+    assert "1        ready   INSTANT_RUNTIME  Yes" in agent_shown
+    assert "argosy.example/default/echo:0123\n" in agent_shown
     assert "revision 1" in argosy("deployment", "show", "echo").out
     built = argosy("build", "show", BUILD_ID).out
     assert "Do this." in built

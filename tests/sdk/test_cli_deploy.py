@@ -216,6 +216,19 @@ def test_deploying_shows_the_build(server: RecordedServer, argosy: Cli, tmp_path
     assert json.loads(done.out)["deployment"]["status"] == "ready"
 
 
+def test_an_image_is_named_when_there_is_one(
+    server: RecordedServer, argosy: Cli, tmp_path: Path
+) -> None:
+    made = answers.deployed(image_uri="argosy.example/default/echo:0123")
+    server.answer("POST", f"{W}/deployments", Answer(status=201, body=made))
+    server.answer("GET", f"{W}/deployments/d", Answer(body=answers.deployment("ready")))
+
+    done = argosy("deploy", str(agent_folder(tmp_path / "echo")))
+
+    assert done.code == 0, done.err
+    assert "Its image: argosy.example/default/echo:0123" in done.err
+
+
 def test_a_failed_build_is_explained(server: RecordedServer, argosy: Cli, tmp_path: Path) -> None:
     made = answers.deployed(build_id=BUILD_ID, build_required=True)
     failed = answers.build("failed", step="resolve", detail="No nope 1.", hint="Check the name.")

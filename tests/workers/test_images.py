@@ -32,7 +32,8 @@ from workers.builder.oci.systems import (
     system_key,
     system_members,
 )
-from workers.sandboxes.bases import find_base
+from workers.builder.oci.tars import write_layer
+from workers.sandboxes.bases import Base, find_base, find_bases
 
 BASE = find_base()
 SYSTEM = {Path(info.name).name for info, _ in system_members(BASE)}
@@ -199,6 +200,27 @@ def test_every_link_of_the_system_leads_somewhere_inside() -> None:
         if info.issym() and name not in tops:
             target = os.path.normpath(Path("/", name).parent / info.linkname)
             assert resolved(target.removeprefix("/")) in found, (name, info.linkname)
+
+
+@pytest.mark.parametrize("base", find_bases(), ids=lambda base: base.version)
+def test_every_python_of_this_machine_starts_from_its_layer(base: Base) -> None:
+    the_driver()
+    with open_directory() as root:
+        with (root / "layer").open("w+b") as file:
+            write_layer(system_members(base), file)
+            file.seek(0)
+            with tarfile.open(fileobj=file, mode="r:gz") as archive:
+                archive.extractall(root / "system", filter="fully_trusted")
+        code = "import ctypes, decimal, hashlib, http.server, sqlite3, ssl, zoneinfo; print('here')"
+        started = subprocess.run(
+            ["bwrap", "--bind", root / "system", "/", base.python, "-I", "-S", "-c", code],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={},
+        )
+
+    assert started.stdout == "here\n", started.stderr
 
 
 def test_the_key_of_the_system_stays_while_nothing_is_updated() -> None:

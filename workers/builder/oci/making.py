@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from adapters.scratch import disk_work, scratch_file
-from domain.execution import Artifact, Image, SourceDefinition
+from domain.execution import Artifact, Image, SourceDefinition, digest_of
 from workers.builder.memory import alone, recall, remember
 from workers.builder.oci.manifests import image_config, image_manifest
 from workers.builder.oci.systems import library_members, system_key, system_members
@@ -47,13 +47,14 @@ async def make_image(
     parts.append(("argosy", runtime_key, _in_thread(file_members, runtime, RUNTIME)))
     made = await asyncio.gather(*(_kept(tools, key, found) for _, key, found in parts))
     layers = [(what, layer) for (what, *_), (layer, _) in zip(parts, made, strict=True)]
-    layers.append(("the agent's source", await _source(tools, definition)))
+    source, data = await _source(tools, definition)
+    layers.append(("the agent's source", source))
     config = image_config(agent_name, definition, artifact, base.python, layers)
     manifest = image_manifest(config, [layer for _, layer in layers])
-    digests = await tools.blobs.put_all([config, manifest])
+    _, config_digest, manifest_digest = await tools.blobs.put_all([data, config, manifest])
     image = Image(
-        config=digests[0],
-        manifest=digests[1],
+        manifest=manifest_digest,
+        config=config_digest,
         layers=[layer.digest for _, layer in layers],
     )
     return image, all(known for _, known in made)
@@ -92,14 +93,17 @@ async def _known(tools: BuildTools, key: str) -> Layer | None:
     return layer if await tools.blobs.has([layer.digest]) else None
 
 
-async def _source(tools: BuildTools, definition: SourceDefinition) -> Layer:
-    """Return the source's layer. Sources are small and many, so nothing is remembered of them."""
+async def _source(tools: BuildTools, definition: SourceDefinition) -> tuple[Layer, bytes]:
+    """Return the source's layer, and what is to be stored of it.
+
+    Sources are small and many, so nothing is remembered of them.
+    """
     contents = await tools.blobs.get_all(list(definition.files.values()))
     files = dict(zip(definition.files, contents, strict=True))
     into = io.BytesIO()
     diff_id = await asyncio.to_thread(write_layer, file_members(files, SOURCE), into)
     data = into.getvalue()
-    return Layer(digest=await tools.blobs.put(data), size=len(data), diff_id=diff_id)
+    return Layer(digest=digest_of(data), size=len(data), diff_id=diff_id), data
 
 
 async def _packages(tools: BuildTools, digest: str, place: str) -> Iterable[Member]:
