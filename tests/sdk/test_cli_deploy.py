@@ -47,7 +47,8 @@ def will_end(server: RecordedServer, **run: str) -> None:
 
 
 def test_deploying_sends_the_folder(server: RecordedServer, argosy: Cli, tmp_path: Path) -> None:
-    server.answer("POST", f"{W}/deployments", Answer(status=201, body=answers.deployed()))
+    made = answers.deployed(image_uri="argosy.example/default/echo:0123")
+    server.answer("POST", f"{W}/deployments", Answer(status=201, body=made))
     server.answer("GET", f"{W}/deployments/d", Answer(body=answers.deployment()))
 
     done = argosy(
@@ -58,6 +59,7 @@ def test_deploying_sends_the_folder(server: RecordedServer, argosy: Cli, tmp_pat
     assert done.code == 0, done.err
     assert done.out.startswith("echo is ready: http://x/v1/workspaces/default/deployments/echo")
     assert "INSTANT_RUNTIME" in done.err
+    assert "Its image: argosy.example/default/echo:0123" in done.err
     assert server.requests("POST", f"{W}/deployments")[0].body == {
         "name": "echo",
         "source": {
@@ -214,19 +216,6 @@ def test_deploying_shows_the_build(server: RecordedServer, argosy: Cli, tmp_path
     assert done.code == 0, done.err
     assert "install      Installed idna" in done.err
     assert json.loads(done.out)["deployment"]["status"] == "ready"
-
-
-def test_an_image_is_named_when_there_is_one(
-    server: RecordedServer, argosy: Cli, tmp_path: Path
-) -> None:
-    made = answers.deployed(image_uri="argosy.example/default/echo:0123")
-    server.answer("POST", f"{W}/deployments", Answer(status=201, body=made))
-    server.answer("GET", f"{W}/deployments/d", Answer(body=answers.deployment("ready")))
-
-    done = argosy("deploy", str(agent_folder(tmp_path / "echo")))
-
-    assert done.code == 0, done.err
-    assert "Its image: argosy.example/default/echo:0123" in done.err
 
 
 def test_a_failed_build_is_explained(server: RecordedServer, argosy: Cli, tmp_path: Path) -> None:
