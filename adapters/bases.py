@@ -1,5 +1,7 @@
 """Which base environments a source is checked and judged against, before a worker sees it."""
 
+import re
+import subprocess
 from functools import cache
 
 from adapters.base_locks import base_names, read_lock
@@ -7,6 +9,9 @@ from adapters.pythons import find_pythons
 from domain.execution import Base
 
 PLAIN = "python"
+NODE = "/usr/bin/node"
+OLDEST_NODE = 20  # what the module inside the sandbox is written for
+SECONDS = 10
 
 
 @cache
@@ -23,6 +28,7 @@ def find_base(pythons: str = "") -> Base:
     return Base(
         name=PLAIN,
         python=first,
+        node=_node(),
         frameworks=_frameworks(first, ""),
         others=tuple(
             Base(
@@ -33,6 +39,18 @@ def find_base(pythons: str = "") -> Base:
             for python in others
         ),
     )
+
+
+def _node() -> str:
+    """Return the name of the base that is this machine's Node; empty if that is missing or old."""
+    try:
+        answer = subprocess.run(  # noqa: S603, a fixed path
+            [NODE, "--version"], capture_output=True, check=True, text=True, env={}, timeout=SECONDS
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    found = re.match(r"v(\d+)\.", answer.stdout)
+    return f"node{found[1]}" if found and int(found[1]) >= OLDEST_NODE else ""
 
 
 def _frameworks(python: str, suffix: str) -> tuple[Base, ...]:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from adapters.bases import python_version
 from api.calls import Shared
+from api.npm import check_packages
 from api.pythons import find_python
 from domain.errors import Invalid
 from domain.execution import (
@@ -20,6 +21,7 @@ from domain.execution import (
     SourceDefinition,
     digest_of,
     find_obstacle,
+    is_node,
     plain_base,
 )
 from domain.frameworks import find_framework
@@ -76,6 +78,8 @@ async def stored(source: Source, shared: Shared, blobs: Blobs | None) -> Definit
         python=source.python or find_python(files, base, field=source.files_field),
     )
     _check_possible(definition, source, shared)
+    if is_node(definition):
+        check_packages(files, field=source.files_field)
     plain = plain_base(definition.python, base) or base
     await shared.syntax.check(files, python_version(plain), field=source.files_field)
     return replace(definition, files=await _kept(files, blobs))

@@ -31,6 +31,8 @@ FRAMEWORKS = {
 
 # The name, and what is asked of it beyond its being there: extras, versions.
 _REQUIREMENT = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*([^;#]*)")
+NODE_SUFFIXES = (".js", ".mjs", ".cjs")
+
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 _DOCKERFILES = ("Dockerfile", "Containerfile")
 _SYSTEM_FILES = ("apt.txt", "packages.txt")
@@ -75,6 +77,7 @@ class Base(Struct, frozen=True, kw_only=True):
 
     frameworks: the bases that are this one and the packages of a framework on top.
     others: the plain bases of other Pythons, where this one is that of sources that name none.
+    node: the name of the base that is Node on the same machine, empty if there is none.
     """
 
     name: str
@@ -82,6 +85,7 @@ class Base(Struct, frozen=True, kw_only=True):
     packages: Mapping[str, str] = {}
     frameworks: tuple["Base", ...] = ()
     others: tuple["Base", ...] = ()
+    node: str = ""
 
 
 class Installation(Struct, frozen=True, kw_only=True):
@@ -167,11 +171,18 @@ def source_digest(files: Mapping[str, str]) -> str:
 def instant_artifact(definition: Definition, base: Base) -> Artifact | None:
     """Return what runs without a build: the source over the base; None where there is no source."""
     match definition:
+        case SourceDefinition(files=files) if is_node(definition):
+            return Artifact(base=base.node, source=source_digest(files))
         case SourceDefinition(files=files, python=python):
             plain = plain_base(python, base) or base
             return Artifact(base=plain.name, source=source_digest(files))
         case ImageDefinition() | ConfigurationDefinition():
             return None
+
+
+def is_node(definition: SourceDefinition) -> bool:
+    """Whether the source is JavaScript, by its entry point."""
+    return definition.entry_point.endswith(NODE_SUFFIXES)
 
 
 def plain_base(python: str, base: Base) -> Base | None:
@@ -206,6 +217,9 @@ def _decide_source(definition: SourceDefinition, base: Base) -> Decision:
     obstacle = find_obstacle(definition, base)
     if obstacle:
         return Decision(mode="FULL_BUILD", reason=obstacle.reason)
+    if is_node(definition):
+        reason = f"{definition.entry_point} runs on {base.node} as it is."
+        return Decision(mode="INSTANT_RUNTIME", reason=reason)
     plain = plain_base(definition.python, base) or base
     chosen = chosen_base(definition, plain)
     missing = missing_requirements(definition.requirements, chosen)
@@ -238,6 +252,8 @@ def find_obstacle(definition: SourceDefinition, base: Base) -> Obstacle | None:
                 cure=f"Leave {path} out (.argosyignore), or have the operator configure a "
                 "container engine.",
             )
+    if is_node(definition):
+        return _node_obstacle(definition, base)
     if plain_base(definition.python, base) is None:
         return Obstacle(
             part="python",
@@ -253,6 +269,24 @@ def find_obstacle(definition: SourceDefinition, base: Base) -> Obstacle | None:
                 cure="Write the name of a package and its version, such as httpx>=0.28; put code "
                 "of your own among the source's files.",
             )
+    return None
+
+
+def _node_obstacle(definition: SourceDefinition, base: Base) -> Obstacle | None:
+    if not base.node:
+        return Obstacle(
+            part="files",
+            path=definition.entry_point,
+            reason=f"{definition.entry_point} is JavaScript, and this server has no Node.",
+            cure="Name an entry point in Python, or have the operator install Node 20 or newer as "
+            "/usr/bin/node.",
+        )
+    if any(requirement_lines(definition.requirements)):
+        return Obstacle(
+            part="requirements",
+            reason=f"The requirements are Python's, and {definition.entry_point} is JavaScript.",
+            cure="Remove them, or name an entry point in Python.",
+        )
     return None
 
 

@@ -21,6 +21,8 @@ MAX_NAME_BYTES = 255  # of one file or folder: what file systems take
 # first; the rest is what other frameworks' templates call it).
 ENTRY_POINTS = ("agent.py", "main.py", "app.py", "handler.py", "src/agent.py", "src/main.py")
 
+NODE_ENTRY_POINTS = ("agent.mjs", "agent.js", "agent.cjs", "index.mjs", "index.js", "index.cjs")
+
 # What is read and never run: prompts, documents, data.
 DOCUMENT_SUFFIXES = frozenset(
     {".csv", ".json", ".jsonl", ".md", ".prompt", ".rst", ".toml", ".txt", ".yaml", ".yml"}
@@ -90,6 +92,9 @@ def find_entry_point(
     scripts = [path for path in files if path.endswith(".py") and "/" not in path]
     if len(scripts) == 1:
         return scripts[0]
+    for path in NODE_ENTRY_POINTS:
+        if path in files:
+            return path
     raise Invalid(
         f"There is no entry point: name one in {field}, or call the file agent.py. "
         f"Files: {_some(files)}.",

@@ -218,7 +218,7 @@ def expect_plain_runs(workshop: Workshop) -> None:
 def _no_stage(base: str, workshop: Workshop) -> str:
     versions = dict.fromkeys(stage.base.version for stage in workshop.stages.values())
     there = ", ".join(f"Python {version}" for version in versions)
-    return f"It was built over {base}, whose Python is not on this machine; there is {there}."
+    return f"It is to run over {base}, which this machine cannot offer; there is {there}."
 
 
 async def _mounts(

@@ -54,7 +54,8 @@ def open_workshop(services: Services, paths: Paths) -> Workshop:
         Stage(base=base, runtime=str(write_runtime(cache_directory(settings), base.python)))
         for base in bases.find_bases(settings.pythons)
     ]
-    pool = Pool(_driver(settings, paths), places_scratch(settings), settings.warm_sandboxes)
+    driver = _driver(settings, paths)
+    pool = Pool(driver, places_scratch(settings), settings.warm_sandboxes)
     return Workshop(
         pool=pool,
         layers=open_layers(services),
@@ -62,7 +63,8 @@ def open_workshop(services: Services, paths: Paths) -> Workshop:
             name: stage
             for judged, stage in zip((plain, *plain.others), stages, strict=True)
             for name in (judged.name, *(each.name for each in judged.frameworks))
-        },
+        }
+        | ({plain.node: stages[0]} if plain.node and driver.scope == "sandbox" else {}),
         scope=settings.limit_scope,
     )
 

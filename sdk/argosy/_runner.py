@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 CHANNEL_VARIABLE = "ARGOSY_CHANNEL_FD"
+NODE_SUFFIXES = (".js", ".mjs", ".cjs")
 REWRITES_VARIABLE = "TOOL_URL_REWRITES_JSON"
 GATEWAY_VARIABLE = "ARGOSY_GATEWAY_PORT"
 
@@ -56,6 +57,11 @@ def main() -> None:
             source = file.read()
         _offer_message(task["message"], path)
         settle_forwarder(children)
+        if path.endswith(NODE_SUFFIXES):
+            from argosy._node import become_node
+
+            _offer_request(task)
+            become_node(path, task["system_prompt"])
     except OSError as error:
         send_error(f"The agent could not be started: {error}", kind="failure")
         sys.exit(1)

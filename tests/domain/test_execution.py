@@ -148,6 +148,38 @@ def test_another_python_that_is_there_has_a_base_of_its_own(requirements: str, m
     assert artifact.base == "python3.13"
 
 
+@pytest.mark.parametrize("path", ["agent.js", "agent.mjs", "src/agent.cjs"])
+def test_javascript_runs_on_node_as_it_is(path: str) -> None:
+    base = replace(BASE, node="node20")
+    definition = SourceDefinition(files={path: ""}, entry_point=path, framework="crewai")
+
+    decision, artifact = decide_mode(definition, base), instant_artifact(definition, base)
+
+    assert (decision.mode, decision.reason) == (
+        "INSTANT_RUNTIME",
+        f"{path} runs on node20 as it is.",
+    )
+    assert artifact
+    assert artifact.base == "node20"
+
+
+@pytest.mark.parametrize(
+    ("node", "requirements", "because"),
+    [
+        ("", "", "agent.js is JavaScript, and this server has no Node."),
+        ("node20", "httpx", "The requirements are Python's, and agent.js is JavaScript."),
+    ],
+)
+def test_javascript_has_obstacles_of_its_own(node: str, requirements: str, because: str) -> None:
+    definition = SourceDefinition(
+        files={"agent.js": ""}, entry_point="agent.js", requirements=requirements
+    )
+
+    decision = decide_mode(definition, replace(BASE, node=node))
+
+    assert (decision.mode, decision.reason) == ("FULL_BUILD", because)
+
+
 def test_a_framework_is_a_hint_never_a_reason_to_refuse() -> None:
     definition = SourceDefinition(
         files={"agent.py": ""}, entry_point="agent.py", requirements="crewai", framework="crewai"

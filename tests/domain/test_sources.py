@@ -228,3 +228,16 @@ def test_any_text_compiles_or_is_refused(text: str) -> None:
 )
 def test_what_could_be_meant_to_run_is_code(paths: list[str], *, without_code: bool) -> None:
     assert holds_no_code(dict.fromkeys(paths, "x")) == without_code
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        (["agent.js", "agent.mjs", "lib.js"], "agent.mjs"),
+        (["index.js", "lib.js"], "index.js"),
+        (["index.js", "bot.py"], "bot.py"),
+        (["index.js", "main.py"], "main.py"),
+    ],
+)
+def test_javascript_is_found_where_there_is_no_python(files: list[str], found: str) -> None:
+    assert find_entry_point(dict.fromkeys(files, ""), "") == found

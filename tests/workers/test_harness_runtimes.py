@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -38,7 +39,8 @@ def test_the_layer_is_compiled_and_readable(tmp_path: Path, python: str) -> None
 
     assert place.stat().st_mode & 0o777 == 0o755
     compiled = list(place.glob("argosy/__pycache__/*.pyc"))
-    assert len(compiled) == len([path for path in runtime_files() if path.startswith("argosy/")])
+    scripts = [path for path in runtime_files() if re.fullmatch(r"argosy/\w+\.py", path)]
+    assert len(compiled) == len(scripts)
     for path in place.rglob("*"):
         assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644)
     assert str(tmp_path).encode() not in compiled[0].read_bytes()

@@ -25,6 +25,7 @@ _MODULES = (
     "_forwarder",
     "_http",
     "_loop",
+    "_node",
     "_rewrites",
     "_runagents",
     "_runner",
@@ -41,6 +42,7 @@ def runtime_files() -> dict[str, bytes]:
     """Return the layer's files by path, the same for every base environment."""
     package = resources.files("argosy")
     files = {f"argosy/{name}.py": (package / f"{name}.py").read_bytes() for name in _MODULES}
+    files["argosy/_node.mjs"] = (package / "_node.mjs").read_bytes()
     files["argosy/__init__.py"] = b""
     # `agent` and `runtime` are where that package's own users import from, too.
     for name in ("__init__", "agent", "runtime"):
