@@ -73,6 +73,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     master_key_file: a file with the master key in it, instead.
     outbound_allow: where models and tools may be beside the public internet: hosts, `host:port` and
     networks, such as `ollama:11434,10.1.0.0/16`.
+    insecure_registries: registries that images are fetched from without TLS, as references name
+    them, such as `registry.internal:5000`. Where they are not on the public internet,
+    `outbound_allow` must name them, too.
     metrics_port: where a process other than the API serves `/metrics`, each on a port of its own;
     0 for not at all. The API serves it where it listens, to keys.
     metrics_host: the address for that. It takes no key: keep it from strangers.
@@ -111,6 +114,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     master_key: Concealed = Concealed()
     master_key_file: Path = Path()
     outbound_allow: str = ""
+    insecure_registries: str = ""
     metrics_port: Annotated[int, Meta(ge=0, le=65535)] = 0
     metrics_host: str = "127.0.0.1"
     log_format: Literal["json", "text"] = "json"

@@ -15,6 +15,7 @@ from domain.deploying import AGENT_NAMES
 from domain.deployments import ModelConfig, Settings
 from domain.errors import Invalid, NotFound
 from domain.execution import ConfigurationDefinition, Definition, ImageDefinition
+from domain.image_references import read_reference
 from domain.limits import Limits
 from domain.ports import Blobs
 from domain.sources import check_name
@@ -96,7 +97,8 @@ async def definition_of(
             )
             return await stored(sent, call.shared, blobs)
         case None, str() as image:
-            return ImageDefinition(image=check_text(image, "image"))
+            read_reference(image)
+            return ImageDefinition(image=image)
         case None, None if data.llm_configs:
             return ConfigurationDefinition()
         case None, None:

@@ -35,7 +35,7 @@ class AgentVersionDrafted(Event, tag="agent.version_drafted"):
 
 
 class AgentVersionReady(Event, tag="agent.version_ready"):
-    """The version can run; `artifact` is None for images and configurations."""
+    """The version can run; `artifact` is None for configurations."""
 
     agent_id: str
     version: int

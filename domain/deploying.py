@@ -12,7 +12,14 @@ from domain.catalog import Tool
 from domain.deployments import DEPLOYMENT, Settings
 from domain.documents import POLICIES, TOOLS, Applied, apply_document
 from domain.errors import Invalid, NotFound
-from domain.execution import Base, Decision, Definition, decide_mode, instant_artifact
+from domain.execution import (
+    Base,
+    Decision,
+    Definition,
+    ImageDefinition,
+    decide_mode,
+    instant_artifact,
+)
 from domain.handling import Unit
 from domain.images import pullable_tag
 from domain.ports import DropLease
@@ -249,7 +256,12 @@ async def _version(
     agent = await unit.state(AGENT, agent_id)
     assert isinstance(agent, agents.Active)
     latest = agent.versions.get(agent.latest)
-    if latest and latest.definition == wanted.definition and latest.status == "ready":
+    if (
+        latest
+        and latest.definition == wanted.definition
+        and latest.status == "ready"
+        and not _may_have_moved(wanted.definition)
+    ):
         return agent.latest, ""
     if latest and latest.definition == wanted.definition and latest.status == "draft":
         pending = await _pending_build(unit, wanted, agent.latest)
@@ -270,6 +282,11 @@ async def _version(
         await unit.decide(AGENT, agent_id, ready)
         return number, ""
     return number, new_id()
+
+
+def _may_have_moved(definition: Definition) -> bool:
+    """Whether the same words may mean something else now: a tag does, a digest does not."""
+    return isinstance(definition, ImageDefinition) and "@" not in definition.image
 
 
 async def _pending_build(unit: Unit, wanted: Deploy, version: int) -> str:

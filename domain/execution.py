@@ -14,7 +14,7 @@ type Mode = Literal["INSTANT_RUNTIME", "FAST_OVERLAY", "FULL_BUILD", "IMAGE"]
 type BuildProfile = Literal["none", "instant", "fast_overlay", "full"]
 
 # What is not among these is recorded, and refused by its build.
-SUPPORTED: frozenset[Mode] = frozenset({"INSTANT_RUNTIME", "FAST_OVERLAY"})
+SUPPORTED: frozenset[Mode] = frozenset({"INSTANT_RUNTIME", "FAST_OVERLAY", "IMAGE"})
 
 # Provided by every base environment: the in-sandbox module answers to both names.
 PROVIDED = frozenset({"argosy", "runagents"})
@@ -147,7 +147,8 @@ class Artifact(Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: digest of the source layer.
     dependencies: digest of the dependency layer, empty when the base is enough.
     base_packages: digest of the layer of the base's packages, empty when it has none of its own.
-    image: what can be pulled of it; None of what was not built.
+    image: what was deployed, or what can be pulled; None of what was not built. One that was
+        deployed as an image has neither base nor source.
     """
 
     base: str

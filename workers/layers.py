@@ -23,7 +23,7 @@ import structlog
 
 from adapters.scratch import disk_work, scratch_directory, scratch_file, sweep_scratch
 from domain.errors import Invalid, NotFound
-from domain.execution import source_digest
+from domain.execution import Image, digest_of, source_digest
 from domain.ports import Blobs
 from workers.archives import (
     MAX_MB,
@@ -36,9 +36,13 @@ from workers.archives import (
     settle,
     unpack,
 )
+from workers.images.unpacking import MAX_MB as MAX_IMAGE_MB
+from workers.images.unpacking import unpack_image
 from workers.trimming import layer_held, trim_layers
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+IMAGE_FORMAT = "image 1"  # what an unpacked image looks like; raise it when that changes
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 
@@ -98,6 +102,23 @@ class LayerCache:
                 return write
 
             return await self._layer(digest, make)
+
+    async def image(self, image: Image, *, max_mb: int = MAX_IMAGE_MB) -> Path:
+        """Return an image's directory, unpacked from its blobs: see `unpacking`.
+
+        Raises NotFound for a blob, LayerRefused for what cannot be unpacked.
+        """
+        with scratch_directory(self._scratch) as packed:
+
+            async def make() -> Callable[[Path], None]:
+                layers = [packed / str(number) for number in range(len(image.layers))]
+                for digest, path in zip(image.layers, layers, strict=True):
+                    await self._blobs.fetch(digest, path)
+                config = await self._blobs.get(image.config)
+                return partial(unpack_image, config, layers, max_mb=max_mb)
+
+            name = digest_of(f"{IMAGE_FORMAT} {image.manifest}".encode())
+            return await self._layer(name, make)
 
     async def keep(self, tree: Path, *, max_mb: int = MAX_MB) -> tuple[str, Contents]:
         """Store a tree as a layer and return its digest. The tree is moved, or left to be removed.

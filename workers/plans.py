@@ -14,7 +14,11 @@ from domain.builds import BUILD
 from domain.catalog import Tool
 from domain.deployments import DEPLOYMENT
 from domain.errors import NotFound
-from domain.execution import ConfigurationDefinition, ImageDefinition, SourceDefinition
+from domain.execution import (
+    ConfigurationDefinition,
+    ImageDefinition,
+    SourceDefinition,
+)
 from domain.ids import stream_name
 from domain.limits import Limits
 from domain.runs import Reason, RunRequested
@@ -24,6 +28,7 @@ from workers.gateway.environment import agent_environment
 from workers.harnesses.harness import Harness, Launch, Task
 from workers.harnesses.harnesses import find_harness
 from workers.harnesses.tasks import BASE, DEPENDENCIES, RUNTIME
+from workers.images.running import UnpackedImage, find_image
 from workers.layers import LayerCache
 from workers.pool import SOURCE, Pool
 from workers.sandboxes.bases import Base
@@ -103,10 +108,10 @@ async def plan_run(
         case ConfigurationDefinition():  # its files are not run, and nothing there could read them
             harness, files, entry_point = find_harness("native"), {}, ""
         case ImageDefinition():
-            return CannotRun(
-                reason="sandbox_unavailable", detail="Images cannot be run on this machine."
-            )
-    base = version.artifact.base if version.artifact else PLAIN
+            harness, files, entry_point = find_harness("image"), {}, ""
+            if version.artifact is None or version.artifact.image is None:
+                return CannotRun(reason="build_failed", detail=version.detail or "It is not built.")
+    base = (version.artifact.base if version.artifact else "") or PLAIN
     stage = workshop.stages.get(base)
     if stage is None:
         return CannotRun(reason="sandbox_unavailable", detail=_no_stage(base, workshop))
@@ -114,6 +119,7 @@ async def plan_run(
     base_packages = version.artifact.base_packages if version.artifact else ""
     try:
         layer = await workshop.layers.source(files) if files else None
+        image = await _image(workshop, stage, version)
         mounts = await _mounts(workshop, stage, {DEPENDENCIES: dependencies, BASE: base_packages})
     except NotFound as missing:
         return CannotRun(
@@ -140,18 +146,31 @@ async def plan_run(
         runtime_target=RUNTIME,
         dependencies_target=DEPENDENCIES if dependencies else "",
         base_target=BASE if base_packages else "",
+        seconds=settings.limits.seconds,
     )
+    if image is not None:
+        task = image.told(task)
     launch = harness.launch(task)
+    spec = _spec(workshop, stage, mounts, launch, settings.limits)
     return Plan(
         task=task,
         harness=harness,
         launch=launch,
-        spec=_spec(workshop, stage, mounts, launch, settings.limits),
+        spec=spec if image is None else image.shown(spec, stage.runtime),
         layer=layer,
         settings=settings,
         source=files,
         left_out=left_out,
     )
+
+
+async def _image(workshop: Workshop, stage: Stage, version: agents.Version) -> UnpackedImage | None:
+    """Return the image that was deployed, ready on this machine; None if none was."""
+    image = version.artifact.image if version.artifact else None
+    if image is None or not isinstance(version.definition, ImageDefinition):
+        return None
+    path = await workshop.layers.image(image)
+    return await asyncio.to_thread(find_image, path, stage.base)
 
 
 async def _failed_build(services: Services, request: RunRequested) -> CannotRun | None:

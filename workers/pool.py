@@ -245,8 +245,9 @@ class Pool:
 def _hold_layers(spec: Spec, stack: AsyncExitStack) -> None:
     """Keep the layers that a sandbox shows: one that is removed would be empty inside."""
     with disk_work("Holding a sandbox's layers"):
-        for mount in spec.layers:
-            if is_layer(path := Path(mount.source)):
+        sources = [Path(mount.source) for mount in spec.layers]
+        for path in {place for source in sources for place in (source, *source.parents)}:
+            if is_layer(path):
                 stack.enter_context(layer_held(path))
 
 

@@ -87,6 +87,7 @@ def open_tools(settings: Settings, blobs: Blobs, paths: Paths) -> BuildTools:
         driver=_driver(settings, paths),
         index=find_index(settings.package_index, os.environ),
         scope=settings.limit_scope,
+        settings=settings,
     )
     others = {
         base.name: replace(tools, base=base, python=python, locks=_locks(base))

@@ -11,6 +11,7 @@ from domain.registry import encode
 from tests.workers.recordings import Recording, recordings
 from workers.harnesses.harness import MAX_TEXT_BYTES, Harness, Result, Stream, Task
 from workers.harnesses.harnesses import HARNESSES, find_harness
+from workers.images.programs import ImageProgram
 
 RECORDINGS = recordings()
 
@@ -27,6 +28,7 @@ TASK = Task(
     environment={"TOKEN": "the secret"},
     python="/usr/bin/python3",
     dependencies_target="/opt/deps",
+    program=ImageProgram(argv=("serve",)),
 )
 
 # Of thirteen million bytes.
@@ -70,7 +72,7 @@ def test_the_environment_can_be_passed_to_a_program(harness: Harness) -> None:
 
     assert all(name.isidentifier() for name in launch.environment)
     assert all(len(value) < 128 << 10 for value in launch.environment.values())
-    assert launch.environment["A"] == "b"
+    assert launch.environment.get("A") == "b" or b"\0A=b\0" in launch.stdin
 
 
 def test_a_recording_reads_as_it_did(recording: Recording) -> None:

@@ -17,6 +17,7 @@ from tests.workers.conversations import Reply, answered, streamed, wanting, worl
 from tests.workers.programs import PYTHONS, Ran, run_source, run_task
 from workers.harnesses.harness import Result, Stream, Task
 from workers.harnesses.runtimes import write_runtime
+from workers.images.programs import ImageProgram
 
 FOLDER = Path(__file__).with_name("transcripts")
 
@@ -56,6 +57,12 @@ CONVERSATIONS: dict[str, tuple[list[Reply], list[Reply]]] = {
     "native-endless": ([wanting(("search__call", "{}"))] * 3, [answered({})] * 2),
 }
 
+# What images start.
+COMMANDS = {
+    "image-command": ("sh", "-c", "echo first; cat; echo trouble >&2; exit 3"),
+    "image-absent": ("no-such-program",),
+}
+
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
     """What one program wrote, in Latin-1, and the entries and result that were read from it."""
@@ -83,6 +90,8 @@ def record(name: str, python: str, folder: Path) -> Recording:
     if name in SOURCES:
         files = {"agent.py": SOURCES[name]}
         ran = run_source(folder / name, files, python=python, runtime=runtime)
+    elif name in COMMANDS:
+        ran = _command(name, python, runtime, folder / name)
     else:
         ran = _converse(name, python, runtime, folder / name)
     return _recorded(name, ran)
@@ -105,6 +114,20 @@ def _converse(name: str, python: str, runtime: Path, work: Path) -> Ran:
         return run_task("native", task, work)
 
 
+def _command(name: str, python: str, runtime: Path, work: Path) -> Ran:
+    work.mkdir()
+    task = Task(
+        run_id="run-1",
+        message="hello",
+        entry_point="",
+        program=ImageProgram(argv=COMMANDS[name]),
+        python=python,
+        runtime_target=str(runtime),
+        working_directory=str(work),
+    )
+    return run_task("image", task, work)
+
+
 def _recorded(name: str, ran: Ran) -> Recording:
     return Recording(
         harness=name.partition("-")[0],
@@ -121,7 +144,7 @@ def main() -> None:
     """Record all of them anew, or those named."""
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        for name in sys.argv[1:] or [*SOURCES, *CONVERSATIONS]:
+        for name in sys.argv[1:] or [*SOURCES, *CONVERSATIONS, *COMMANDS]:
             made = msgspec.json.encode(record(name, PYTHONS[-1], Path(folder)))
             FOLDER.joinpath(f"{name}.json").write_bytes(msgspec.json.format(made, indent=2) + b"\n")
             sys.stdout.write(f"{name}\n")

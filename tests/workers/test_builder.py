@@ -12,7 +12,6 @@ from domain.builds import BuildEnded
 from domain.execution import (
     ConfigurationDefinition,
     Definition,
-    ImageDefinition,
     SourceDefinition,
     source_digest,
 )
@@ -243,7 +242,6 @@ async def test_what_cannot_come_from_wheels_is_replanned_and_refused(
 @pytest.mark.parametrize(
     ("definition", "mode"),
     [
-        (ImageDefinition(image="alpine"), "IMAGE"),
         (SourceDefinition(files={"Dockerfile": "sha256:x"}, entry_point="a.py"), "FULL_BUILD"),
         (SourceDefinition(files={}, entry_point="a.py", python="2.7"), "FULL_BUILD"),
         (
@@ -256,7 +254,7 @@ async def test_what_cannot_come_from_wheels_is_replanned_and_refused(
         ),
     ],
 )
-async def test_full_builds_and_images_are_planned_and_refused(
+async def test_full_builds_are_planned_and_refused(
     builder: Builder, definition: Definition, mode: str
 ) -> None:
     end = await builder.build_definition(definition)

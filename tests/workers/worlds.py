@@ -23,7 +23,12 @@ from domain.decider import Recorded
 from domain.deploying import Deploy, Deployed, deploy
 from domain.deployments import Settings as RevisionSettings
 from domain.documents import Applied, Kind, apply_document, delete_document
-from domain.execution import ConfigurationDefinition, SourceDefinition
+from domain.execution import (
+    ConfigurationDefinition,
+    Definition,
+    ImageDefinition,
+    SourceDefinition,
+)
 from domain.handling import Unit
 from domain.ids import new_id, stream_name
 from domain.limits import Limits
@@ -70,14 +75,17 @@ class World:
         *,
         name: str = "echo",
         requirements: str = "",
+        image: str = "",
         limits: Limits = LIMITS,
         max_attempts: int = 1,
         **settings: Any,
     ) -> Deployed:
-        """Deploy source as the API does; no files are an agent without code."""
+        """Deploy source, or an image, as the API does; no files are an agent without code."""
         digests = await self.services.blobs.put_all([text.encode() for text in files.values()])
-        definition = ConfigurationDefinition()
-        if files:
+        definition: Definition = ConfigurationDefinition()
+        if image:
+            definition = ImageDefinition(image=image)
+        elif files:
             definition = SourceDefinition(
                 files=dict(zip(files, digests, strict=True)),
                 entry_point=find_entry_point(files, ""),

@@ -19,6 +19,7 @@ from domain.execution import (
     Artifact,
     Base,
     Definition,
+    ImageDefinition,
     Mode,
     SourceDefinition,
     chosen_base,
@@ -26,6 +27,7 @@ from domain.execution import (
     plain_base,
     source_digest,
 )
+from domain.image_references import read_reference
 from workers.builder.base_layers import make_base_layer
 from workers.builder.failures import Failure, last_output
 from workers.builder.oci.making import make_image
@@ -34,6 +36,7 @@ from workers.builder.plan import Lock, resolve
 from workers.builder.requirements import Requirements, read_requirements
 from workers.builder.sources import resolve_from_source
 from workers.builder.tools import BuildTools
+from workers.images.fetching import fetch_image, open_repository, resolve_image, unpack_image
 
 SOURCE = "source"  # the step
 
@@ -42,10 +45,6 @@ type Planned = Callable[[BuildPlanned], Awaitable[None]]
 
 # By mode, what follows the reason for it, and what to do.
 REFUSALS: dict[Mode, tuple[str, str]] = {
-    "IMAGE": (
-        "This server does not run container images.",
-        "Deploy the agent's source instead.",
-    ),
     "FULL_BUILD": (
         "This server does not build environments of their own.",
         "Remove what asks for one; require only packages with wheels for the base's Python.",
@@ -146,6 +145,8 @@ class _Build:
             why, hint = REFUSALS[decision.mode]
             detail = f"{why} {decision.reason}"
             return self.failed(Failure(step="plan", detail=detail, hint=hint))
+        if isinstance(definition, ImageDefinition):
+            return await self._image(definition)
         if not isinstance(definition, SourceDefinition):
             await self._plan(decision.mode, decision.reason)
             return self._ended(None)
@@ -165,6 +166,33 @@ class _Build:
             self._evidence = f"{chosen.name} could not be the base: {built.detail} "
             await self._say(f"{self._evidence}The base is {base.name} instead.")
         return await self._over_plain(definition, requirements, base)
+
+    async def _image(self, definition: ImageDefinition) -> BuildEnded:
+        """Fetch a container image and see that it can be run."""
+        tools, workspace = self._tools, self._request.workspace_id
+        await self._enter("resolve")
+        try:
+            reference = read_reference(definition.image)
+        except Invalid as refusal:  # of an older server, which did not look
+            return self.failed(Failure(step=self.step, detail=refusal.detail))
+        async with open_repository(tools, workspace, reference) as repository:
+            resolved = await resolve_image(repository, reference)
+            if isinstance(resolved, Failure):
+                return self.failed(resolved)
+            evidence = f"{reference} is {resolved.image.manifest}, for {resolved.platform}."
+            await self._say(evidence)
+            await self._plan("IMAGE", evidence)
+            await self._enter("fetch")
+            fetched = await fetch_image(tools, repository, workspace, resolved, self._say)
+        if isinstance(fetched, Failure):
+            return self.failed(fetched)
+        self._cached = fetched
+        await self._enter("unpack")
+        refused = await unpack_image(tools, resolved)
+        if refused:
+            return self.failed(refused)
+        await self._say("Ready")
+        return self._ended(Artifact(base="", source="", image=resolved.image))
 
     async def _over_framework(
         self, definition: SourceDefinition, requirements: Requirements, base: Base

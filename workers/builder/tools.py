@@ -1,10 +1,11 @@
 """What a build works with, given to it once per process."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from msgspec import Struct
 
 from adapters.pins import Pinned
+from adapters.settings import Settings
 from domain.execution import Base
 from domain.limits import Limits
 from domain.ports import Blobs
@@ -19,6 +20,27 @@ BUILD_LIMITS = Limits(
 )
 
 
+class Credential(Struct, frozen=True):
+    """What a workspace signs in to a registry with. No text shows the password."""
+
+    username: str
+    password: str
+
+    def __repr__(self) -> str:
+        """Show who signs in, not with what."""
+        return f"Credential(username={self.username!r})"
+
+
+type Login = Callable[[str, str], Awaitable[Credential | None]]
+"""From a workspace's id and a registry's host; None for nothing to sign in with."""
+
+
+async def no_login(workspace_id: str, host: str) -> Credential | None:
+    """Sign in nowhere."""
+    del workspace_id, host
+    return None
+
+
 class BuildTools(Struct, frozen=True, kw_only=True):
     """The parts of this machine.
 
@@ -26,6 +48,8 @@ class BuildTools(Struct, frozen=True, kw_only=True):
     locks: the packages of `base.frameworks` by name.
     others: the same for other Pythons, by the name of their plain base.
     scope: what the limits must hold for; a build is refused where they cannot.
+    settings: of registries, and of where they may be.
+    login: what a workspace signs in to a registry with.
     """
 
     base: Base
@@ -38,6 +62,8 @@ class BuildTools(Struct, frozen=True, kw_only=True):
     limits: Limits = BUILD_LIMITS
     scope: Scope = "sandbox"
     others: Mapping[str, "BuildTools"] = {}
+    settings: Settings = Settings()
+    login: Login = no_login
 
     def of(self, base: Base) -> "BuildTools":
         """Return those of a plain base. Raises KeyError for one that is not of this machine."""

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from domain.entries import RunEntry
 from domain.runs import Reason
+from workers.images.programs import ImageProgram
 
 # One entry's text, in bytes of UTF-8. Longer texts become several entries.
 MAX_TEXT_BYTES = 16 * 1024
@@ -30,7 +31,10 @@ class Task(Struct, frozen=True, kw_only=True):
     history, context: JSON values of the request.
     entry_point: path below the source, as `domain.sources.find_entry_point` returned it.
     system_prompt, environment: of the deployment's revision, and what the gateway adds.
+    seconds: what the run may take.
+    program: what a container image says is to be started; None without an image.
     python: the interpreter's path inside the sandbox, 3.11 or newer.
+    python_start: what is to start it, and what that is told; empty where it starts by itself.
     base_packages: the base environment has packages of its own, which `site` finds.
     *_target: where the layers are mounted inside; empty where there is no such layer.
     working_directory: empty and writable when the program starts, and its current directory.
@@ -47,7 +51,10 @@ class Task(Struct, frozen=True, kw_only=True):
     entry_point: str
     system_prompt: str = ""
     environment: Mapping[str, str] = {}
+    seconds: float = 600.0
+    program: ImageProgram | None = None
     python: str
+    python_start: tuple[str, ...] = ()
     base_packages: bool = False
     source_target: str = "/app"
     runtime_target: str = "/opt/argosy"

@@ -2,10 +2,11 @@
 
 from domain.errors import NotFound
 from workers.harnesses.harness import Harness
+from workers.harnesses.image import Image
 from workers.harnesses.native import Native
 from workers.harnesses.source import Source
 
-_ALL: tuple[Harness, ...] = (Source(), Native())
+_ALL: tuple[Harness, ...] = (Source(), Native(), Image())
 
 HARNESSES: dict[str, Harness] = {each.name: each for each in _ALL}
 

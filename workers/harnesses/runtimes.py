@@ -24,6 +24,7 @@ _MODULES = (
     "_failures",
     "_forwarder",
     "_http",
+    "_image",
     "_loop",
     "_node",
     "_rewrites",

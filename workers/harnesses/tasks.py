@@ -16,7 +16,7 @@ BASE = "/opt/base"
 
 # What the interpreter, or its loader, reads before it can be told anything.
 _LOADERS = ("LD_", "MALLOC_", "GLIBC_")
-_PORT = "ARGOSY_GATEWAY_PORT"  # what `_runner` is started with
+PORT_VARIABLE = "ARGOSY_GATEWAY_PORT"  # what `_runner` is started with
 
 # -I: nothing from the environment or the working directory; -u: text without a line end is seen at
 # once. -S besides: no packages but those of the layers.
@@ -29,7 +29,8 @@ def python_argv(task: Task, module: str) -> tuple[str, ...]:
     flags = PYTHON_FLAGS
     if not task.base_packages:
         flags = (*flags, "-S")
-    return (task.python, *flags, "-c", START.format(module), task.runtime_target)
+    python = (*task.python_start, task.python)
+    return (*python, *flags, "-c", START.format(module), task.runtime_target)
 
 
 def task_environment(task: Task) -> dict[str, str]:
@@ -65,7 +66,7 @@ def early_environment(environment: Mapping[str, str]) -> dict[str, str] | None:
     """Return what `_runner` has to be started with; None if it has to be all of `environment`."""
     if any(name.startswith(_LOADERS) for name in environment):
         return None
-    return {_PORT: environment[_PORT]} if _PORT in environment else {}
+    return {PORT_VARIABLE: environment[PORT_VARIABLE]} if PORT_VARIABLE in environment else {}
 
 
 def framed(task: Task, environment: Mapping[str, str]) -> bytes:
@@ -87,5 +88,10 @@ def framed(task: Task, environment: Mapping[str, str]) -> bytes:
         "system_prompt": task.system_prompt.encode("utf-8", "replace"),
         "environment": variables.encode("utf-8", "replace"),
     }
+    return pack(fields)
+
+
+def pack(fields: Mapping[str, bytes]) -> bytes:
+    """Return values by name as `argosy._runner.read_task` reads them."""
     header = " ".join(f"{name}={len(value)}" for name, value in fields.items())
     return b"\n".join((header.encode(), b"".join(fields.values())))

@@ -1,8 +1,8 @@
 """What bubblewrap is told, and what the shell it starts inside is told next.
 
-bubblewrap starts `/bin/sh` with WAIT and not the program itself. When the shell's first byte comes,
-all of the sandbox stands, so that opening it can fail before anything was asked to run, and the
-working directory can be opened from outside. The shell then reads one line, which becomes the
+bubblewrap starts a shell (`Spec.shell`) with WAIT and not the program itself. When its first byte
+comes, all of the sandbox stands, so that opening it can fail before anything was asked to run, and
+the working directory can be opened from outside. The shell then reads one line, which becomes the
 program; it reads byte by byte, so what follows the line is the program's own input.
 """
 

@@ -66,6 +66,7 @@ class Spec(Struct, frozen=True, kw_only=True):
         root they are given (themselves, not what is in them) to the one uid all builds share.
     channel: gives the program one more pipe to write to, its number in ARGOSY_CHANNEL_FD; what
         it writes there arrives as Output of stream "channel".
+    shell: a POSIX shell inside and its first arguments; it reads what to start, and becomes that.
     """
 
     layers: tuple[Mount, ...]
@@ -82,6 +83,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     writable: tuple[Mount, ...] = ()
     hostname: str = "sandbox"
     channel: bool = False
+    shell: tuple[str, ...] = ("/bin/sh",)
 
 
 class Output(Struct, frozen=True):

@@ -13,8 +13,6 @@ from workers.sandboxes.kernel import acting_as
 from workers.sandboxes.namespaces import Paths
 from workers.sandboxes.seccomp import filter_here
 
-SHELL = "/bin/sh"
-
 
 class Launch(Struct, frozen=True):
     """A bubblewrap that was started, and the host's ends of its pipes.
@@ -70,7 +68,7 @@ def launch(bwrap: str, uid: int, spec: Spec, paths: Paths, name: str) -> Launch:
         inherited = [*files.values(), system_calls, information_theirs, arguments]
         with acting_as(uid) if uid != os.geteuid() else nullcontext():
             process = subprocess.Popen(  # noqa: S603, every word is ours
-                [bwrap, "--args", str(arguments), SHELL, "-c", WAIT, "sandbox", "\n", name],
+                [bwrap, "--args", str(arguments), *spec.shell, "-c", WAIT, "sandbox", "\n", name],
                 env={},
                 cwd="/",
                 stdin=stdin_theirs,

@@ -26,6 +26,7 @@ from domain.errors import ArgosyError, Malformed, NameTaken, VersionConflict
 from domain.execution import BuildProfile, Definition, ImageDefinition, Mode
 from domain.handling import Unit
 from domain.ids import split_stream
+from domain.image_references import read_reference
 from domain.ports import Blobs
 from domain.sources import check_name
 
@@ -126,7 +127,9 @@ def _checked(body: DeployBody, place: Place) -> str:
 
 async def _definition(body: DeployBody, call: Call, blobs: Blobs | None) -> Definition:
     if body.image:  # wins if there is source, too
-        return ImageDefinition(image=check_text(body.image.strip(), "image"))
+        image = body.image.strip()
+        read_reference(image)
+        return ImageDefinition(image=image)
     source = Source(
         files=body.source_files or {},
         entry_point=body.entry_point or "",

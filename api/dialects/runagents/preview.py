@@ -33,7 +33,7 @@ SHOWN: dict[Mode, Shown] = {
     "INSTANT_RUNTIME": Shown("instant", "Ready at once", "a few seconds", "high"),
     "FAST_OVERLAY": Shown("preparing_runtime", "Installing packages", "up to minutes", "medium"),
     "FULL_BUILD": Shown("compatibility_setup", "Needs an environment of its own", "never", "high"),
-    "IMAGE": Shown("compatibility_setup", "Needs a container runtime", "never", "high"),
+    "IMAGE": Shown("compatibility_setup", "Fetching the image", "up to minutes", "medium"),
 }
 
 
