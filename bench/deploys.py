@@ -22,7 +22,7 @@ from bench.connections import Connection
 from bench.logs import directory
 from tests.e2e.servers import KEY, dev_server
 from tests.redis_server import RedisServer
-from tests.workers.builds import make_wheel
+from tests.workers.packages import make_wheel
 
 AT_ONCE = 50
 ROUNDS = 3
@@ -44,6 +44,7 @@ def main() -> int:
         _deploy(port, "first", 0)
         alone: list[Deployed] = []
         together: list[Deployed] = []
+        took = 0.0
         for number in range(1, ROUNDS + 1):
             alone += [_deploy(port, f"alone{each}", number) for each in range(AT_ONCE // 5)]
             began = time.monotonic()

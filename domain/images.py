@@ -53,5 +53,5 @@ def tags_of(number: int, version: Version) -> tuple[str, str]:
 
 
 def image_of(version: Version) -> Image | None:
-    """Return a version's image, if one was made of it here: not the one that was deployed as it is."""
+    """Return a version's image, if one was made of it here; not one that was deployed as it is."""
     return version.artifact.image if version.artifact and version.artifact.source else None

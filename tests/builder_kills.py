@@ -22,7 +22,7 @@ from adapters.settings import Settings
 from domain.builds import BuildClaimed, BuildEnded, BuildRetried
 from tests.chaos.leftovers import Machine, groups_of
 from tests.redis_server import RedisServer, make_directory
-from tests.workers.builds import make_wheel
+from tests.workers.packages import make_wheel
 from tests.workers.worlds import Process, World, hosting, make_settings, open_world
 from workers.layers import LayerCache
 from workers.sandboxes.cgroups import detect

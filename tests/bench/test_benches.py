@@ -13,7 +13,8 @@ from structlog.testing import capture_logs
 from bench import rounds
 from bench.__main__ import NAMES, run
 from tests.conftest import require
-from tests.workers.builds import Index, environment_for, make_wheel, open_directory, serve
+from tests.workers.builds import environment_for, open_directory
+from tests.workers.packages import Index, make_wheel, serve
 from workers.sandboxes.driver import SandboxUnsupported
 from workers.sandboxes.drivers import choose
 

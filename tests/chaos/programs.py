@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from tests.workers.builds import make_wheel
+from tests.workers.packages import make_wheel
 
 WHEELS = ("chaosalpha", "chaosbeta", "chaosgamma")
 WHEEL_VERSIONS = ("1.0", "1.1", "1.2")

@@ -17,7 +17,8 @@ from msgspec import Struct
 from tests.conftest import require
 from tests.containers.engine import Engine, as_flags, need_podman
 from tests.e2e.servers import KEY, DevServer, dev_server
-from tests.workers.builds import make_wheel, open_directory
+from tests.workers.builds import open_directory
+from tests.workers.packages import make_wheel
 
 PULL = ("pull", "--quiet", "--tls-verify=false", "--creds", f"anybody:{KEY}")
 FILES = {

@@ -11,7 +11,8 @@ import pytest
 from adapters.pythons import find_pythons
 from tests.conftest import require
 from tests.e2e.servers import KEY, DevServer, dev_server
-from tests.workers.builds import make_sdist, make_wheel, open_directory
+from tests.workers.builds import open_directory
+from tests.workers.packages import make_sdist, make_wheel
 
 HEADERS = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
 PRINTS = "import sys\nprint('Python', '.'.join(map(str, sys.version_info[:2])))\n"

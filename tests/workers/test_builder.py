@@ -15,15 +15,8 @@ from domain.execution import (
     SourceDefinition,
     source_digest,
 )
-from tests.workers.builds import (
-    Builder,
-    Index,
-    local,
-    make_wheel,
-    open_directory,
-    serve,
-    the_driver,
-)
+from tests.workers.builds import Builder, local, open_directory, the_driver
+from tests.workers.packages import Index, make_wheel, serve
 from workers.builder.indexes import find_index
 
 

@@ -18,18 +18,8 @@ from domain.execution import SourceDefinition
 from domain.limits import Limits
 from tests.conftest import require
 from tests.small_disks import on_a_small_disk
-from tests.workers.builds import (
-    LIMITS,
-    REQUEST,
-    Builder,
-    HoldingIndex,
-    Index,
-    local,
-    make_wheel,
-    open_directory,
-    serve,
-    the_driver,
-)
+from tests.workers.builds import LIMITS, REQUEST, Builder, local, open_directory, the_driver
+from tests.workers.packages import HoldingIndex, Index, make_wheel, serve
 from workers.builder.builder import run_build
 from workers.builder.quotas import Quota
 from workers.sandboxes.driver import Exit, Mount, Spec

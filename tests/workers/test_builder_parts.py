@@ -6,15 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers.builds import (
-    Builder,
-    Index,
-    local,
-    make_wheel,
-    open_directory,
-    serve,
-    the_driver,
-)
+from tests.workers.builds import Builder, local, open_directory, the_driver
+from tests.workers.packages import Index, make_wheel, serve
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from domain.entries import BuildLogged
 from domain.handling import Unit
 from domain.merkle import Frontier, entry_leaf
 from tests.redis_server import RedisServer, empty
-from tests.workers.builds import make_wheel
+from tests.workers.packages import make_wheel
 from tests.workers.worlds import WORKSPACE, World, eventually, hosting, processes, tending, workshop
 
 USES_GREETING = {

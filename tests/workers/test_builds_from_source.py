@@ -9,18 +9,8 @@ import msgspec
 import pytest
 
 from domain.builds import BuildEnded
-from tests.workers.builds import (
-    LIMITS,
-    Builder,
-    Index,
-    environment_for,
-    local,
-    make_sdist,
-    make_wheel,
-    open_directory,
-    serve,
-    the_driver,
-)
+from tests.workers.builds import LIMITS, Builder, environment_for, local, open_directory, the_driver
+from tests.workers.packages import Index, make_sdist, make_wheel, serve
 from workers.builder.building_failures import build_failed
 from workers.builder.indexes import PackageIndex, find_index, with_credentials
 from workers.builder.sdists import Sdist

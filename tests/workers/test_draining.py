@@ -13,7 +13,7 @@ from adapters.settings import Settings
 from domain.builds import BuildEnded, BuildRetried
 from domain.entries import MessageSaid
 from domain.runs import RunClaimed, RunRetried, RunStarted
-from tests.workers.builds import HoldingIndex, make_wheel, serve
+from tests.workers.packages import HoldingIndex, make_wheel, serve
 from tests.workers.worlds import Process, World, eventually, processes, tending, workshop
 
 LONG = {"agent.py": "import time\nprint('up', flush=True)\ntime.sleep(60)\n"}

@@ -15,15 +15,8 @@ import pytest
 
 from domain.builds import BuildEnded
 from domain.execution import Image, SourceDefinition, digest_of
-from tests.workers.builds import (
-    Builder,
-    Index,
-    local,
-    make_wheel,
-    open_directory,
-    serve,
-    the_driver,
-)
+from tests.workers.builds import Builder, local, open_directory, the_driver
+from tests.workers.packages import Index, make_wheel, serve
 from workers.builder.oci.elf import MAGIC, closure, find_library, read_needs, usual_folders
 from workers.builder.oci.systems import (
     LEFT_OUT,

@@ -7,16 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.workers.builds import (
-    Builder,
-    Index,
-    local,
-    make_sdist,
-    make_wheel,
-    open_directory,
-    serve,
-    the_driver,
-)
+from tests.workers.builds import Builder, local, open_directory, the_driver
+from tests.workers.packages import Index, make_sdist, make_wheel, serve
 from tests.workers.requirement_sets import RequirementSet, try_set
 
 SETS = (
