@@ -210,6 +210,7 @@ def python() -> dict[str, Content]:
     folders = (library, *(library / name for name in (*packages, "urllib", "lib-dynload")))
     modules = [path for folder in folders for path in folder.iterdir() if path.is_file()]
     files = [interpreter, *map(Path, libraries), *modules]
-    return {str(path).removeprefix("/"): path.read_bytes() for path in files} | {
-        "bin/python": link("bin/python", str(interpreter))
+    return {
+        **{str(path).removeprefix("/"): path.read_bytes() for path in files},
+        "bin/python": link("bin/python", str(interpreter)),
     }

@@ -6,6 +6,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -89,7 +90,7 @@ async def test_an_index_is_resolved_to_the_image_of_this_machine(
     builder: Builder, images: Registry, tmp_path: Path
 ) -> None:
     folder = tmp_path / "index"
-    named = []
+    named: list[dict[str, Any]] = []
     for number, architecture in enumerate((OTHER_ARCHITECTURE, ARCHITECTURE)):
         made = image(tmp_path / str(number), [HELLO], architecture=architecture, Cmd=["x"])
         (entry,) = json.loads((made / "index.json").read_text())["manifests"]
@@ -97,7 +98,7 @@ async def test_an_index_is_resolved_to_the_image_of_this_machine(
         for blob in (made / "blobs/sha256").iterdir():
             (folder / "blobs/sha256").mkdir(parents=True, exist_ok=True)
             (folder / "blobs/sha256" / blob.name).write_bytes(blob.read_bytes())
-    index = {
+    index: dict[str, Any] = {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.index.v1+json",
         "manifests": named,

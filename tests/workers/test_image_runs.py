@@ -189,7 +189,7 @@ print("listening", flush=True)
 HTTPServer(("127.0.0.1", 8080), Handler).serve_forever()
 """
 
-EXPOSED = {"8080/tcp": {}}
+EXPOSED: dict[str, dict[str, str]] = {"8080/tcp": {}}
 
 
 @pytest.fixture(scope="module")
