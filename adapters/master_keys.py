@@ -12,6 +12,11 @@ KEY_BYTES = 32
 _MAKE = "`openssl rand -hex 32` makes one"
 
 
+def has_master_key(settings: Settings) -> bool:
+    """Whether this process was given a key; if not, it can do without secrets only."""
+    return bool(settings.master_key.reveal()) or settings.master_key_file != Path()
+
+
 def read_master_key(settings: Settings) -> bytes:
     """Return the key. Raises VaultLocked, saying where it was looked for and never what was found.
 

@@ -11,7 +11,7 @@ from adapters.vault import Vault, VaultLocked
 from api.calls import Call
 from api.folding import fold
 from domain.catalog import Active
-from domain.documents import MODEL_PROVIDERS, TOOLS, credential_of
+from domain.documents import MODEL_PROVIDERS, REGISTRIES, TOOLS, credential_of
 from domain.errors import ArgosyError, Invalid, NotFound, Unavailable
 from domain.ports import EventStore
 
@@ -60,7 +60,7 @@ class Credentials:
             await self._vault.put(self._workspace_id, secret)
 
     async def _named(self, reference: str) -> bool:
-        for kind in (TOOLS, MODEL_PROVIDERS):
+        for kind in (TOOLS, MODEL_PROVIDERS, REGISTRIES):
             names = await self._store.names(self._workspace_id, kind.name)
             for id in names.values():
                 document = (await fold(self._store, kind.decider, id)).state

@@ -130,7 +130,20 @@ class ModelProvider(
     serves: Literal["", "playground"] = ""
 
 
-type Spec = ApiKey | Tool | Policy | ModelProvider
+class Registry(
+    Struct, frozen=True, kw_only=True, tag="registry", tag_field="kind", omit_defaults=True
+):
+    """Where a workspace's private images are. host: with its port, if one is named.
+
+    credential: reference of the password or token in the vault.
+    """
+
+    host: str
+    username: str
+    credential: str = ""
+
+
+type Spec = ApiKey | Tool | Policy | ModelProvider | Registry
 
 
 def kind_of(spec: Spec) -> str:
@@ -249,3 +262,4 @@ API_KEY = document_decider("api_key")
 TOOL = document_decider("tool")
 POLICY = document_decider("policy")
 MODEL_PROVIDER = document_decider("model_provider")
+REGISTRY = document_decider("registry")

@@ -14,6 +14,7 @@ from domain.catalog import (
     DocumentEvent,
     ModelProvider,
     Policy,
+    Registry,
     Spec,
     Tool,
 )
@@ -41,6 +42,7 @@ class Kind[S: Spec](Struct, frozen=True):
 TOOLS = Kind(Tool, catalog.TOOL, "tool")
 POLICIES = Kind(Policy, catalog.POLICY, "policy")
 MODEL_PROVIDERS = Kind(ModelProvider, catalog.MODEL_PROVIDER, "model provider")
+REGISTRIES = Kind(Registry, catalog.REGISTRY, "registry")
 
 
 class Applied[S: Spec](Struct, frozen=True, kw_only=True):
@@ -105,7 +107,7 @@ async def delete_document[S: Spec](unit: Unit, kind: Kind[S], workspace_id: str,
 
 def credential_of(spec: Spec) -> str:
     """Return the reference of a document's secret, empty if it names none."""
-    return spec.credential if isinstance(spec, Tool | ModelProvider) else ""
+    return spec.credential if isinstance(spec, Tool | ModelProvider | Registry) else ""
 
 
 def spec_in[S: Spec](kind: Kind[S], document: Active) -> S:

@@ -17,11 +17,12 @@ from domain.catalog import (
     DocumentArchived,
     DocumentRevised,
     ModelProvider,
+    Registry,
     Spec,
     Tool,
 )
 from domain.decider import Recorded
-from domain.documents import MODEL_PROVIDERS, POLICIES, TOOLS, Kind
+from domain.documents import MODEL_PROVIDERS, POLICIES, REGISTRIES, TOOLS, Kind
 from domain.ids import split_stream
 from projections.projection import (
     Insert,
@@ -35,7 +36,7 @@ from projections.projection import (
 )
 from projections.reads import Page, ReadModels
 
-KINDS = frozenset(kind.name for kind in (TOOLS, POLICIES, MODEL_PROVIDERS))
+KINDS = frozenset(kind.name for kind in (TOOLS, POLICIES, MODEL_PROVIDERS, REGISTRIES))
 
 
 class DocumentRow[S](Struct, frozen=True, kw_only=True):
@@ -103,14 +104,14 @@ def _shown(spec: Spec) -> dict[str, Any]:
 
 def without_credential[S: Spec](spec: S) -> tuple[S, bool]:
     """Return a spec without the reference of its secret, and whether it had one."""
-    if isinstance(spec, Tool | ModelProvider):
+    if isinstance(spec, Tool | ModelProvider | Registry):
         return replace(spec, credential=""), bool(spec.credential)
     return spec, False
 
 
 DOCUMENTS = Projection(
     name="documents",
-    version=1,
+    version=2,
     handles=(DocumentApplied, DocumentRevised, DocumentArchived),
     table=table,
     project=project,

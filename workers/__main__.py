@@ -17,6 +17,7 @@ import structlog
 import uvloop
 
 from adapters import telemetry
+from adapters.master_keys import has_master_key
 from adapters.metrics import metrics_served
 from adapters.settings import Settings, read_settings
 from adapters.wiring import Services, open_services
@@ -65,7 +66,7 @@ def main() -> int:
                 uvloop.run(build_base(settings, paths, given.name, as_json=given.json))
             case _:
                 building = builds_with(prepare_machine(settings))
-                serve(settings, kind, building)
+                serve(settings, kind, building, needs_vault=has_master_key(settings))
     except ArgosyError as refusal:
         sys.stderr.write(f"{refusal.title}: {refusal.detail}\n")
         return 1

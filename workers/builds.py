@@ -34,6 +34,7 @@ from workers.claims import Claim, claim_build
 from workers.envelopes import new_owner
 from workers.histories import History, read_history
 from workers.hosting import Host, Kind
+from workers.images.logins import logins_of
 from workers.losing import Loss, lose
 from workers.outages import surely
 from workers.pumps import Cancel
@@ -56,6 +57,7 @@ def builds_with(paths: Paths) -> Callable[[Services, Stop], Awaitable[None]]:
     async def run(services: Services, stop: Stop) -> None:
         settings = services.settings
         tools = open_tools(settings, services.blobs, paths)
+        tools = replace(tools, login=logins_of(services))
         kind = Kind(
             name="build",
             queue=BUILDS,

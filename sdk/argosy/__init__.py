@@ -16,6 +16,7 @@ _HOME = {
     "Key": "argosy.models",
     "LiveEvent": "argosy.models",
     "ModelProvider": "argosy.models",
+    "Registry": "argosy.models",
     "Page": "argosy.models",
     "Policy": "argosy.models",
     "Recorded": "argosy.models",

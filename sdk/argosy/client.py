@@ -18,6 +18,7 @@ from argosy.models import (
     Page,
     Policy,
     Preview,
+    Registry,
     Replay,
     Run,
     StarterKit,
@@ -71,6 +72,7 @@ class Argosy:
         self.model_providers = Documents(
             *here, "model-providers", ModelProvider, Page[ModelProvider]
         )
+        self.registries = Documents(*here, "registries", Registry, Page[Registry])
         self.workspaces = Workspaces(self._transport)
         self.keys = Keys(self._transport)
         self.events = Log(self._transport)

@@ -208,6 +208,21 @@ class Policy(Struct, frozen=True, kw_only=True):
     updated_at: datetime | None = None
 
 
+class Registry(Struct, frozen=True, kw_only=True):
+    """What a workspace signs in to a registry of images with. `lacks`: what it still needs."""
+
+    id: str
+    name: str
+    workspace_id: str = ""
+    revision: int = 0
+    host: str = ""
+    username: str = ""
+    has_credential: bool = False
+    lacks: str = ""
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
 class ModelProvider(Struct, frozen=True, kw_only=True):
     """A model provider. Of its key only whether it has one can be read."""
 

@@ -18,6 +18,7 @@ PUBLIC = {"/healthz", "/readyz"}
 DIALECT = ("/api", "/runs")
 # What a caller without the permission gets on each route, and with it, on things that do not exist.
 REFUSED = 403
+REGISTRY = "/v2"
 
 
 def routes(api: Api) -> Iterator[tuple[str, str, HTTPRouteHandler]]:
@@ -48,7 +49,9 @@ async def test_every_route_needs_a_key_and_names_a_permission(api: Api) -> None:
         for key in (None, "argosy_wrong"):
             answer = await api.ask(method, path, key=key)
             assert answer.status_code == 401, (method, path)
-            if path.startswith(DIALECT):
+            if path.startswith(REGISTRY):  # HEAD has no body
+                assert answer.headers["WWW-Authenticate"].startswith("Basic ")
+            elif path.startswith(DIALECT):
                 assert set(answer.json()) == {"error"}
             else:
                 assert answer.json()["type"] == "/problems/unauthenticated"
@@ -89,6 +92,9 @@ async def test_another_workspaces_key_sees_nothing(api: Api) -> None:
         "name": "echo",
         "stream": f"run-{run['id']}",
         "file_path": "x",
+        "agent": "echo",
+        "reference": "v1",
+        "digest": "sha256:" + "0" * 64,
     }
     bodies: dict[str, dict[str, Any]] = {
         "/v1/workspaces/{workspace:str}/deployments": {
@@ -106,6 +112,10 @@ async def test_another_workspaces_key_sees_nothing(api: Api) -> None:
         "/v1/workspaces/{workspace:str}/model-providers/{name:str}": {
             "vendor": "openai",
             "models": ["a"],
+        },
+        "/v1/workspaces/{workspace:str}/registries/{name:str}": {
+            "host": "ghcr.io",
+            "username": "a",
         },
         "/api/policies/{name:str}": {"spec": {"policies": []}},
     }

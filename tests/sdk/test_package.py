@@ -24,6 +24,7 @@ PUBLIC = [
     "LimitReached",
     "LiveEvent",
     "ModelProvider",
+    "Registry",
     "Malformed",
     "NotConfigured",
     "NotFound",

@@ -9,10 +9,12 @@ from msgspec.structs import replace
 
 from adapters.settings import Settings
 from domain.builds import BuildEnded, BuildPlanned
+from domain.catalog import Registry as RegistryDocument
+from domain.documents import REGISTRIES
 from domain.entries import ErrorReported, LogWritten
 from domain.runs import RunEnded
 from tests.registries import Content, Registry, busybox, layer, python, registry
-from tests.workers.worlds import LIMITS, World, hosting, open_world, processes, workshop
+from tests.workers.worlds import LIMITS, WORKSPACE, World, hosting, open_world, processes, workshop
 
 
 @pytest.fixture(scope="module")
@@ -293,3 +295,26 @@ async def test_a_label_says_what_the_ports_do_not(
     ended = await answered(world, known, image)
 
     assert ended.output == "a command"
+
+
+async def test_a_private_image_is_fetched_with_what_the_workspace_signs_in_with(
+    world: World, settings: Settings, shell: bytes
+) -> None:
+    workshop(world.services)
+    with registry(("acme", "secret-word")) as private:
+        image = private.push("cat:1", [shell], Entrypoint=["cat"])
+        host = private.host
+        knowing = replace(settings, outbound_allow=host, insecure_registries=host)
+        nobody = await built(world, knowing, image)
+        secret = await world.services.vault.put(WORKSPACE, "secret-word")
+        spec = RegistryDocument(host=host, username="acme", credential=secret)
+        await world.declare(REGISTRIES, "ours", spec)
+        locked = await built(world, replace(knowing, master_key_file=Path()), image)
+
+        ended = await answered(world, knowing, image, "hello")
+
+    assert "nobody who has not signed in" in nobody.detail
+    assert "the build worker needs the master key" in locked.detail
+    assert (ended.how, ended.output) == ("completed", "hello")
+    history = await world.services.store.read_all(after=0)
+    assert not [each for each in history if b"secret-word" in each.data]

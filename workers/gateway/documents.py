@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 
-from domain.catalog import Active, ModelProvider, Policy, Spec, Tool
-from domain.documents import MODEL_PROVIDERS, POLICIES, TOOLS, Kind, spec_in
+from domain.catalog import Active, ModelProvider, Policy, Registry, Spec, Tool
+from domain.documents import MODEL_PROVIDERS, POLICIES, REGISTRIES, TOOLS, Kind, spec_in
 from domain.ids import stream_name
 from domain.ports import EventStore
 
@@ -27,8 +27,15 @@ class StoredDocuments:
 
     async def model_providers(self) -> Mapping[str, ModelProvider]:
         """See `session.Documents`."""
-        ids = await self._store.names(self._workspace_id, MODEL_PROVIDERS.name)
-        found = await asyncio.gather(*(self._spec(MODEL_PROVIDERS, id) for id in ids.values()))
+        return await self._all(MODEL_PROVIDERS)
+
+    async def registries(self) -> Mapping[str, Registry]:
+        """Return the workspace's registries by name, in order."""
+        return await self._all(REGISTRIES)
+
+    async def _all[S: Spec](self, kind: Kind[S]) -> Mapping[str, S]:
+        ids = await self._store.names(self._workspace_id, kind.name)
+        found = await asyncio.gather(*(self._spec(kind, id) for id in ids.values()))
         return dict(sorted(_there(ids, found).items()))
 
     async def _named[S: Spec](self, kind: Kind[S], name: str) -> S | None:

@@ -18,6 +18,7 @@ COMMANDS = {
     "tool": ("argosy.cli.tool", "Tools: list, show, apply, delete."),
     "policy": ("argosy.cli.policy", "Policies: list, show, apply, delete."),
     "model-provider": ("argosy.cli.model_provider", "Models: list, show, apply, delete."),
+    "registry": ("argosy.cli.registry", "Registries of private images: list, show, apply, delete."),
     "workspace": ("argosy.cli.workspace", "Workspaces: create, list, use."),
     "key": ("argosy.cli.key", "API keys: create, list, revoke."),
     "events": ("argosy.cli.events", "The log: everything that happened, in order."),
