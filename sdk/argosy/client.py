@@ -125,8 +125,9 @@ class Argosy:
         Of a large source only that is sent which no version of the agent has.
 
         `name` defaults to the folder's, `requirements` to its requirements.txt. Wait with
-        `wait_until_ready`. `more`: llm_configs, required_tools, policies, tool_url_mappings, as
-        `deployments.create` takes them; without a source they make an agent without code.
+        `wait_until_ready`. `more`: image, llm_configs, required_tools, policies and
+        tool_url_mappings, as `deployments.create` takes them; without a source and an image they
+        make an agent without code.
         Raises UnreadableSource for what cannot be sent.
         """
         name, files, told = _read(

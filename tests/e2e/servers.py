@@ -10,7 +10,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from msgspec import Struct
 
@@ -41,12 +41,19 @@ class DevServer(Struct, frozen=True):
     url: str
     log: Path
 
-    def argosy(self, *arguments: str, timeout: float = 60, expect: int | None = 0) -> Finished:
+    def argosy(
+        self,
+        *arguments: str,
+        timeout: float = 60,
+        expect: int | None = 0,
+        stdin: TextIO | None = None,
+    ) -> Finished:
         """Run one command to its end; fails unless it exits with `expect` (None: whatever)."""
         done = subprocess.run(
             [ARGOSY, *arguments],
             cwd=ROOT,
             env=self.environment(),
+            stdin=stdin,
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -253,7 +253,7 @@ class Repository:
                 else f"The registry {host} gives {image} to nobody who has not signed in."
             )
             self._fail(
-                said, "Check the name. Images that only some may read cannot be deployed yet."
+                said, "Check the name. `argosy registry apply` says what to sign in with there."
             )
         if status == 404 and path.startswith("manifests/"):
             self._fail(

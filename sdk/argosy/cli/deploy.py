@@ -16,6 +16,7 @@ LIMITS = ("memory_mb", "cpu", "pids", "disk_mb", "seconds", "output_kb")
 @click.command(name="deploy")
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option("--name", default="", help="Name of agent and endpoint; the folder's by default.")
+@click.option("--image", default=None, metavar="REFERENCE", help="Run this image, not a FOLDER.")
 @click.option("--entry-point", default=None, metavar="FILE", help="Found by itself if not given.")
 @click.option("--framework", default=None, help="A hint for choosing the base environment.")
 @click.option("--python", default=None, metavar="X.Y", help="The Python version it needs.")
@@ -56,7 +57,8 @@ def command(
 ) -> int:
     """Deploy FOLDER (or one file), new or in place, and wait until it is ready.
 
-    Without FOLDER it is an agent without code: --model answers, with --system-prompt and --tool.
+    Without FOLDER it is a container image (--image), or an agent without code: --model answers,
+    with --system-prompt and --tool.
 
     Text files are sent, requirements.txt is installed. Hidden files, caches, virtual environments
     and what .gitignore and .argosyignore name stay here; of a large folder only what has changed is
@@ -71,6 +73,8 @@ def command(
 
     from argosy.cli.connecting import connect
 
+    if folder and more["image"]:
+        raise click.UsageError("Give a FOLDER or an --image, not both.")
     source = _read(folder, name) if folder else None
     name = name or (source.name if source else "")
     if not source:
@@ -135,7 +139,8 @@ def _deploy(
     client: Any, source: Any, settings: dict[str, Any], *, wait: bool, quiet: bool = False
 ) -> tuple[Any, bool]:
     """Send it, and wait unless told otherwise; returns what it led to, and if it did not fail."""
-    step(f"Sending {_described(source)} as {settings['name']} to {client.url}")
+    what = settings["image"] or _described(source)
+    step(f"Sending {what} as {settings['name']} to {client.url}")
     with sending(quiet=quiet) as on_sent:
         deployed = client.deploy(
             source.files if source else None,
@@ -177,8 +182,8 @@ def _read(folder: Path, name: str) -> Any:
 
 
 def _check_without_source(name: str, model: str | None, more: dict[str, Any]) -> None:
-    if not model:
-        raise click.UsageError("Name a FOLDER, or a --model for an agent without code.")
+    if not model and not more["image"]:
+        raise click.UsageError("Name a FOLDER, or a --model to do without code, or an --image.")
     if not name:
         raise click.UsageError("Without a FOLDER, give --name.")
     for option in ("entry_point", "framework", "python"):
