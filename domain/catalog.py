@@ -143,7 +143,15 @@ class Registry(
     credential: str = ""
 
 
-type Spec = ApiKey | Tool | Policy | ModelProvider | Registry
+class SourceSnapshot(
+    Struct, frozen=True, kw_only=True, tag="source_snapshot", tag_field="kind", omit_defaults=True
+):
+    """Source that is stored to be deployed later; `files` as in SourceDefinition."""
+
+    files: dict[str, str]
+
+
+type Spec = ApiKey | Tool | Policy | ModelProvider | Registry | SourceSnapshot
 
 
 def kind_of(spec: Spec) -> str:
@@ -263,3 +271,4 @@ TOOL = document_decider("tool")
 POLICY = document_decider("policy")
 MODEL_PROVIDER = document_decider("model_provider")
 REGISTRY = document_decider("registry")
+SOURCE_SNAPSHOT = document_decider("source_snapshot")

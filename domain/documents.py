@@ -15,6 +15,7 @@ from domain.catalog import (
     ModelProvider,
     Policy,
     Registry,
+    SourceSnapshot,
     Spec,
     Tool,
 )
@@ -43,6 +44,7 @@ TOOLS = Kind(Tool, catalog.TOOL, "tool")
 POLICIES = Kind(Policy, catalog.POLICY, "policy")
 MODEL_PROVIDERS = Kind(ModelProvider, catalog.MODEL_PROVIDER, "model provider")
 REGISTRIES = Kind(Registry, catalog.REGISTRY, "registry")
+SNAPSHOTS = Kind(SourceSnapshot, catalog.SOURCE_SNAPSHOT, "workflow artifact")
 
 
 class Applied[S: Spec](Struct, frozen=True, kw_only=True):

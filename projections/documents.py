@@ -22,7 +22,7 @@ from domain.catalog import (
     Tool,
 )
 from domain.decider import Recorded
-from domain.documents import MODEL_PROVIDERS, POLICIES, REGISTRIES, TOOLS, Kind
+from domain.documents import MODEL_PROVIDERS, POLICIES, REGISTRIES, SNAPSHOTS, TOOLS, Kind
 from domain.ids import split_stream
 from projections.projection import (
     Insert,
@@ -36,7 +36,7 @@ from projections.projection import (
 )
 from projections.reads import Page, ReadModels
 
-KINDS = frozenset(kind.name for kind in (TOOLS, POLICIES, MODEL_PROVIDERS, REGISTRIES))
+KINDS = frozenset(kind.name for kind in (TOOLS, POLICIES, MODEL_PROVIDERS, REGISTRIES, SNAPSHOTS))
 
 
 class DocumentRow[S](Struct, frozen=True, kw_only=True):
@@ -111,7 +111,7 @@ def without_credential[S: Spec](spec: S) -> tuple[S, bool]:
 
 DOCUMENTS = Projection(
     name="documents",
-    version=2,
+    version=3,
     handles=(DocumentApplied, DocumentRevised, DocumentArchived),
     table=table,
     project=project,

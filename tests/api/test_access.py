@@ -95,6 +95,7 @@ async def test_another_workspaces_key_sees_nothing(api: Api) -> None:
         "agent": "echo",
         "reference": "v1",
         "digest": "sha256:" + "0" * 64,
+        "artifact_id": run["id"],
     }
     bodies: dict[str, dict[str, Any]] = {
         "/v1/workspaces/{workspace:str}/deployments": {

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from api.calls import POSITION_HEADER, Call, Outcome
 from api.deployments import DeployMade, deploy_once
+from api.dialects.runagents.artifacts import files_of
 from api.dialects.runagents.bodies import (
     DeployBody,
     check_count,
@@ -84,7 +85,7 @@ async def asked_for(
     name = _checked(body, place)
     tools = tools_of(body.tools_to_create or [])
     given = _settings(body)
-    definition = await _definition(body, call, blobs)
+    definition = await _definition(body, place, call, blobs)
 
     async def wanted(unit: Unit) -> Deploy:
         return Deploy(
@@ -110,14 +111,10 @@ def _checked(body: DeployBody, place: Place) -> str:
             f"namespace {body.namespace[:100]!r} does not match the workspace {place.slug!r}",
             field="namespace",
         )
-    # Nothing can be stored as a draft or an artifact here yet, so none is ever found.
+    # Nothing can be stored as a draft here yet, so none is ever found.
     if body.draft_id:
         raise Malformed(f"deploy draft {body.draft_id[:100]!r} was not found", field="draft_id")
-    if not body.image and not body.source_files:
-        if body.artifact_id:
-            raise Malformed(
-                f"workflow artifact {body.artifact_id[:100]!r} was not found", field="artifact_id"
-            )
+    if not body.image and not body.source_files and not body.artifact_id:
         raise Malformed(
             "no valid deploy source: image, source_files or artifact_id is required",
             field="source_files",
@@ -125,13 +122,18 @@ def _checked(body: DeployBody, place: Place) -> str:
     return check_name(name, field="agent_name")
 
 
-async def _definition(body: DeployBody, call: Call, blobs: Blobs | None) -> Definition:
+async def _definition(
+    body: DeployBody, place: Place, call: Call, blobs: Blobs | None
+) -> Definition:
     if body.image:  # wins if there is source, too
         image = body.image.strip()
         read_reference(image)
         return ImageDefinition(image=image)
+    files = body.source_files
+    if not files and body.artifact_id:
+        files = await files_of(call, place, body.artifact_id)
     source = Source(
-        files=body.source_files or {},
+        files=files or {},
         entry_point=body.entry_point or "",
         requirements=body.requirements,
         framework=body.framework or "",

@@ -16,7 +16,16 @@ from litestar.openapi.config import OpenAPIConfig
 
 from api.bodies import REFERENCE
 from api.calls import provide_call
-from api.dialects.runagents import deploy, invoke, model_providers, policies, preview, tools
+from api.dialects.runagents import (
+    artifacts,
+    deploy,
+    invoke,
+    model_providers,
+    policies,
+    preview,
+    tools,
+)
+from api.dialects.runagents.artifacts import ArtifactBody
 from api.dialects.runagents.bodies import DeployBody, InvokeBody
 from api.dialects.runagents.model_providers import ProviderBody
 from api.dialects.runagents.namespaces import HEADER
@@ -39,8 +48,9 @@ BODIES: Mapping[HTTPRouteHandler, type[msgspec.Struct]] = {
     policies.apply_policy: PolicyBody,
     policies.replace_policy: PolicyBody,
     model_providers.apply_model_provider: ProviderBody,
+    artifacts.store_artifact: ArtifactBody,
 }
-WITHOUT_NULLS = {ToolBody, PolicyBody, ProviderBody}
+WITHOUT_NULLS = {ToolBody, PolicyBody, ProviderBody, ArtifactBody}
 ERROR: dict[str, Any] = {
     "type": "object",
     "required": ["error"],

@@ -16,6 +16,7 @@ from api.auth import Authentication
 from api.calls import provide_call
 from api.dialects.runagents import (
     agents,
+    artifacts,
     deploy,
     invoke,
     model_providers,
@@ -35,6 +36,9 @@ PREFIXES = ("/api", "/runs", "/governance", "/ingestion")
 API = (
     deploy.deploy_agent,
     preview.preview_agent,
+    artifacts.list_artifacts,
+    artifacts.store_artifact,
+    artifacts.show_artifact,
     starter_kit.seed,
     agents.list_agents,
     agents.show_agent,
