@@ -8,6 +8,14 @@ FILES = {"agent.py": "print('stored')\n", "lib/words.txt": "grüße"}
 PATH = "/api/workflow-artifacts"
 
 
+BAD: list[dict[str, Any]] = [
+    {},
+    {"source_files": {}},
+    {"source_files": {"../a.py": ""}},
+    {"source_files": 1},
+]
+
+
 async def store(api: Api, files: dict[str, str] = FILES) -> dict[str, Any]:
     body = {"source_type": "code", "build_mode": "native", "source_files": files}
     answer = await api.ask("POST", PATH, json=body)
@@ -71,7 +79,7 @@ async def test_an_artifact_of_another_workspace_is_not_there(api: Api) -> None:
 
 async def test_what_is_no_source_is_refused(api: Api) -> None:
     before = await api.services.store.head()
-    for body in ({}, {"source_files": {}}, {"source_files": {"../a.py": ""}}, {"source_files": 1}):
+    for body in BAD:
         answer = await api.ask("POST", PATH, json=body)
         assert answer.status_code == 400, answer.text
         assert "source_files" in answer.json()["error"]
