@@ -23,6 +23,7 @@ TINY: dict[str, dict[str, Any]] = {
     "append": {"SECONDS": 0.05},
     "build": {"ROUNDS": 1, "REQUIREMENTS": ("good",)},
     "command": {"ROUNDS": 1, "SECONDS": 0.2, "CONNECTIONS": 4},
+    "deploys": {"ROUNDS": 1, "AT_ONCE": 5},
     "entries": {"SECONDS": 0.05, "RUNS": 2},
     "gateway": {
         "ROUNDS": 3,
@@ -38,7 +39,7 @@ TINY: dict[str, dict[str, Any]] = {
     "run": {"ROUNDS": 2, "WARM_ROUNDS": 1},
     "sandbox": {"ROUNDS": 2},
 }
-NEEDS_SANDBOXES = ("build", "run", "sandbox")
+NEEDS_SANDBOXES = ("build", "deploys", "run", "sandbox")
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def test_only_those_who_open_the_vault_are_given_its_key() -> None:
     services = read_compose()
     given = {name for name, each in services.items() if each.get("secrets")}
 
-    assert given == {"api", "host"}
+    assert given == {"api", "host", "build"}
     assert not any("ARGOSY_MASTER_KEY" in each.get("environment", {}) for each in services.values())
 
 

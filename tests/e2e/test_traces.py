@@ -124,10 +124,7 @@ def test_a_build_is_in_the_trace_of_its_deploy(
     traced: DevServer, collector: Collector, tmp_path: Path
 ) -> None:
     trace_id = TRACE.replace("a", "c")
-    body = {
-        "name": "built",
-        "source": {"files": {"agent.py": "print('hi')\n", "requirements.txt": "./nothing-there\n"}},
-    }
+    body = {"name": "built", "image": "127.0.0.1:9/nothing/there:1"}
     headers = HEADERS | {"traceparent": f"00-{trace_id}-{CALLER}-01"}
     made = httpx.post(
         f"{traced.url}{WORKSPACE}/deployments", headers=headers, json=body, timeout=30

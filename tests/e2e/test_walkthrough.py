@@ -109,9 +109,9 @@ def test_what_a_published_deploy_says_reaches_the_agent(dev: DevServer) -> None:
     assert run["output"] == "north|Be kind.|hi"
 
 
-def test_an_image_is_recorded_and_refused_in_words(dev: DevServer) -> None:
-    """Nothing here runs images: the deployment fails and says so, and so does a run of it."""
-    body = {"agent_name": "boxed", "image": "ghcr.io/acme/my-agent:1.2.0"}
+def test_an_image_that_cannot_be_fetched_is_refused_in_words(dev: DevServer) -> None:
+    """The deployment fails and says why, and so does a run of it."""
+    body = {"agent_name": "boxed", "image": "127.0.0.1:9/acme/my-agent:1.2.0"}
     headers = {"Authorization": f"Bearer {KEY}"}
     answer = httpx.post(f"{dev.url}/api/deploy", json=body, headers=headers, timeout=30)
     assert answer.json()["execution_mode"] == "IMAGE"
@@ -121,7 +121,7 @@ def test_an_image_is_recorded_and_refused_in_words(dev: DevServer) -> None:
 
     refused = dev.argosy("invoke", "boxed", "-m", "x", expect=None)
     assert refused.code != 0
-    assert "does not run container images" in refused.err
+    assert "ARGOSY_OUTBOUND_ALLOW" in refused.err
 
 
 def test_a_framework_that_is_imported_is_there(dev: DevServer, tmp_path: Path) -> None:

@@ -205,7 +205,8 @@ def test_a_full_disk_fails_the_build_and_leaves_nothing_broken() -> None:
         require("root", "only root can give a sandbox a disk of its own")
     on_a_small_disk("""
         import asyncio, tempfile
-        from tests.workers.builds import Builder, make_wheel, the_driver
+        from tests.workers.builds import Builder, the_driver
+        from tests.workers.packages import make_wheel
         from workers.builder.indexes import find_index
 
         async def main(wheels):
@@ -251,7 +252,8 @@ def test_root_may_keep_everything_below_a_closed_home(tmp_path: Path, index: Hol
         import asyncio, shutil, sys
         from pathlib import Path
         import uv
-        from tests.workers.builds import Builder, Index, local
+        from tests.workers.builds import Builder, local
+        from tests.workers.packages import Index
         from workers.sandboxes.drivers import choose, prepare
 
         home = Path(sys.argv[1])

@@ -64,7 +64,8 @@ async def test_what_has_no_wheel_is_built_from_source(builder: Builder, index: I
     assert (plan.mode, plan.confirmed) == ("FULL_BUILD", False)
     assert plan.evidence == "Built from source: made 1.0. From wheels: good 1.0."
     assert "source: made made-1.0-py3-none-any.whl" in builder.text
-    assert [step.name for step in end.steps] == ["plan", "resolve", "source", "install", "store"]
+    steps = ["plan", "resolve", "source", "install", "store", "image"]
+    assert [step.name for step in end.steps] == steps
     assert builder.leftovers() == []
 
 

@@ -19,6 +19,7 @@ SHOWN = {
     "build.requested": ("agent_name", "version", "mode"),
     "build.claimed": ("attempt",),
     "build.planned": ("mode",),
+    "build.cancel_requested": ("detail",),
     "build.retried": ("attempt", "detail"),
     "build.ended": ("step", "detail", "hint"),
     "agent.created": ("name",),
