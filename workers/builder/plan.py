@@ -19,7 +19,7 @@ from workers.builder.memory import recall, remember
 from workers.builder.programs import Say
 from workers.builder.requirements import Requirements, Wanted
 from workers.builder.tools import BuildTools
-from workers.builder.uv import run_uv
+from workers.builder.uv import PROGRAM, run_beside_uv
 from workers.sandboxes.driver import Mount
 
 REMEMBER_SECONDS = 600  # as long as PyPI lets its answers be cached
@@ -85,7 +85,7 @@ async def resolve(
     files = {} if base is tools.base else {PINS: pins}
     mounts, links = await show_built(tools, built)
     arguments = [*_arguments(tools), *links, *(["--constraints", PINS] if files else [])]
-    ran = await run_uv(tools, STEP, arguments, say, stdin=asked, files=files, mounts=mounts)
+    ran = await run_beside_uv(tools, STEP, arguments, say, stdin=asked, files=files, mounts=mounts)
     if isinstance(ran, Failure):
         return ran
     by_name = requirements.by_name()
@@ -130,7 +130,7 @@ async def _are_there(tools: BuildTools, built: Sequence[Built]) -> bool:
 
 def _arguments(tools: BuildTools) -> list[str]:
     return [
-        *("pip", "compile", "-", "--python", tools.python.python, "--generate-hashes"),
+        *(PROGRAM, "pip", "compile", "-", "--python", tools.python.python, "--generate-hashes"),
         *("--only-binary", ":all:", "--no-header", "--no-annotate", "--color", "never"),
         *(f"--no-emit-package={name}" for name in sorted(PROVIDED)),
         *tools.index.arguments,

@@ -16,7 +16,8 @@ from workers.builder.indexes import with_credentials
 from workers.builder.programs import OUT, Say, online_spec, run_program, script
 from workers.builder.requirements import Wanted
 from workers.builder.tools import BuildTools
-from workers.builder.uv import run_uv
+from workers.builder.uv import PROGRAM as UV
+from workers.builder.uv import run_beside_uv
 
 STEP = "source"
 PROGRAM = "/opt/fetch.py"
@@ -112,11 +113,12 @@ async def _ask(
     tools: BuildTools, name: str, asked: Sequence[str], place: str, say: Say
 ) -> Sdist | Failure:
     arguments = [
-        *("pip", "compile", "-", "--python", tools.python.python, "--no-deps"),
+        *(UV, "pip", "compile", "-", "--python", tools.python.python, "--no-deps"),
         *("--no-binary", name, "--format", "pylock.toml", "--no-header", "--color", "never"),
         *tools.index.arguments,
     ]
-    ran = await run_uv(tools, STEP, arguments, say, stdin="".join(f"{text}\n" for text in asked))
+    stdin = "".join(f"{text}\n" for text in asked)
+    ran = await run_beside_uv(tools, STEP, arguments, say, stdin=stdin)
     if isinstance(ran, Failure):
         return ran
     if ran.code != 0:

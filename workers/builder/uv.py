@@ -25,28 +25,6 @@ PROGRAM = "/opt/uv"
 CACHE = "/cache"
 
 
-async def run_uv(
-    tools: BuildTools,
-    step: str,
-    arguments: Sequence[str],
-    say: Say,
-    *,
-    stdin: str = "",
-    out: Path | None = None,
-    files: Mapping[str, str] | None = None,
-    mounts: Sequence[Mount] = (),
-) -> Ran | Failure:
-    """Run uv; `say` hears each line of its standard error at once. `out` is writable as /out.
-
-    files: texts by path inside. mounts: what else it may read. Raises SandboxUnsupported where no
-    build sandbox can be had, Unavailable for a disk that fails.
-    """
-    argv = [PROGRAM, *arguments]
-    return await run_beside_uv(
-        tools, step, argv, say, stdin=stdin, out=out, files=files, mounts=mounts
-    )
-
-
 async def run_beside_uv(
     tools: BuildTools,
     step: str,
@@ -58,7 +36,12 @@ async def run_beside_uv(
     files: Mapping[str, str] | None = None,
     mounts: Sequence[Mount] = (),
 ) -> Ran | Failure:
-    """As `run_uv`, any program where uv is at PROGRAM."""
+    """Run a program where uv is at PROGRAM: mostly uv itself.
+
+    `say` hears each line of its standard error at once. `out` is writable as /out. files: texts by
+    path inside. mounts: what else it may read. Raises SandboxUnsupported where no build sandbox can
+    be had, Unavailable for a disk that fails.
+    """
     spec = await _spec(tools, out, files or {}, mounts)
     return await run_program(tools, step, spec, argv, say, stdin=stdin, out=out)
 
