@@ -31,9 +31,7 @@ async def find_base_layer(tools: BuildTools, base: Base) -> str:
 
 async def make_base_layer(tools: BuildTools, base: Base, say: Say) -> Overlay | Failure:
     """Return the base's layer, installed if it is not there. Raises Unavailable."""
-    lock = _lock(tools, base)
-    digest = await find_overlay(tools, lock)
-    return Overlay(digest=digest) if digest else await make_overlay(tools, lock, say)
+    return await make_overlay(tools, _lock(tools, base), say)
 
 
 def _lock(tools: BuildTools, base: Base) -> Lock:

@@ -31,7 +31,7 @@ from domain.image_references import read_reference
 from workers.builder.base_layers import make_base_layer
 from workers.builder.failures import Failure, last_output
 from workers.builder.oci.making import make_image
-from workers.builder.overlay import find_overlay, make_overlay
+from workers.builder.overlay import make_overlay
 from workers.builder.plan import Lock, resolve
 from workers.builder.requirements import Requirements, read_requirements
 from workers.builder.sources import resolve_from_source
@@ -255,18 +255,16 @@ class _Build:
 
     async def _install(self, definition: SourceDefinition, lock: Lock, base: Base) -> BuildEnded:
         await self._enter("install")
-        digest = await find_overlay(self._tools, lock)
-        if digest:
-            self._cached = True
-            await self._say("The same packages were installed before; their layer is used again")
-            return await self._store(definition, base, digest)
         overlay = await make_overlay(self._tools, lock, self._hear)
         if isinstance(overlay, Failure):
             return self.failed(overlay)
-        self._cached = overlay.contents is None
-        if overlay.contents is not None:
-            size = overlay.contents.size / 1e6
-            await self._say(f"The layer has {overlay.contents.files} files of {size:.1f} MB")
+        contents = overlay.contents
+        self._cached = contents is None
+        if contents is None:
+            await self._say("The same packages were installed before; their layer is used again")
+        else:
+            size = contents.size / 1e6
+            await self._say(f"The layer has {contents.files} files of {size:.1f} MB")
         return await self._store(definition, base, overlay.digest)
 
     async def _store(

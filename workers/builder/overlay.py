@@ -6,16 +6,14 @@ import re
 
 from msgspec import Struct
 
-from adapters.scratch import scratch_directory
 from domain.errors import NotFound
 from workers.archives import Contents, LayerRefused
-from workers.builder.failures import Failure, explain
+from workers.builder.failures import Failure
 from workers.builder.memory import alone, recall, remember
-from workers.builder.parts import LESS, STEP, forget_notes, from_parts, uv_install
+from workers.builder.parts import LESS, STEP, filled, forget_notes, from_parts, uv_install
 from workers.builder.plan import Lock, show_built
 from workers.builder.programs import OUT, Say
 from workers.builder.tools import BuildTools
-from workers.builder.uv import run_beside_uv
 
 KIND = "overlays"
 FORMAT = "2"  # what a layer looks like; raise it when installing changes, and all are made anew
@@ -48,10 +46,12 @@ async def find_overlay(tools: BuildTools, lock: Lock) -> str:
 
 
 async def make_overlay(tools: BuildTools, lock: Lock, say: Say) -> Overlay | Failure:
-    """Install the lock and store the layer, unless another build does so first.
+    """Return the lock's layer: installed and stored, unless it is there or another build does so.
 
     Raises Unavailable: the disk is full, or there is no sandbox to be had.
     """
+    if digest := await find_overlay(tools, lock):
+        return Overlay(digest=digest)
     directory, key = tools.layers.directory, overlay_key(tools, lock)
     async with alone(directory, KIND, key) as waited:
         if waited and (digest := await find_overlay(tools, lock)):
@@ -72,19 +72,11 @@ def overlay_key(tools: BuildTools, lock: Lock) -> str:
 
 async def _together(tools: BuildTools, lock: Lock, say: Say) -> tuple[str, Contents] | Failure:
     """Install the lock into one tree, where packages may write over each other's files."""
-    with scratch_directory(tools.layers.directory / "scratch") as scratch:
-        tree = scratch / "tree"
-        tree.mkdir(mode=0o700)
-        scratch.chmod(0o711)  # the sandbox's uid passes; the tree will be its own
-        mounts, links = await show_built(tools, lock.built)
-        command = [*uv_install(tools), *links, "--compile-bytecode", "-r", "-", "--target", OUT]
-        ran = await run_beside_uv(
-            tools, STEP, command, say, stdin=lock.text, out=tree, mounts=mounts
-        )
-        if isinstance(ran, Failure):
-            return ran
-        if ran.code != 0:
-            return explain(STEP, ran.complaint, {}, tools.base.python)
+    mounts, links = await show_built(tools, lock.built)
+    command = [*uv_install(tools), *links, "--compile-bytecode", "-r", "-", "--target", OUT]
+    async with filled(tools, command, say, stdin=lock.text, mounts=mounts) as tree:
+        if isinstance(tree, Failure):
+            return tree
         await asyncio.to_thread(forget_notes, tree)
         try:
             return await tools.layers.keep(tree, max_mb=tools.limits.disk_mb)

@@ -8,7 +8,8 @@ import asyncio
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -22,6 +23,7 @@ from workers.builder.plan import Lock, show_built
 from workers.builder.programs import Say, script
 from workers.builder.tools import BuildTools
 from workers.builder.uv import PROGRAM, run_beside_uv
+from workers.sandboxes.driver import Mount
 
 STEP = "install"
 FORMAT = "1"  # what a part looks like; raise it when installing changes, and all are made anew
@@ -84,6 +86,32 @@ def forget_notes(tree: Path) -> None:
                 _unrecord(Path(entry.path, "RECORD"))
 
 
+@asynccontextmanager
+async def filled(
+    tools: BuildTools,
+    argv: Sequence[str],
+    say: Say,
+    *,
+    stdin: str,
+    mounts: Sequence[Mount],
+    files: Mapping[str, str] | None = None,
+) -> AsyncGenerator[Path | Failure]:
+    """Have a program fill a directory with uv's help; it is gone with the block, unless moved."""
+    with scratch_directory(tools.layers.directory / "scratch") as scratch:
+        tree = scratch / "tree"
+        tree.mkdir(mode=0o700)
+        scratch.chmod(0o711)  # the sandbox's uid passes; the tree will be its own
+        ran = await run_beside_uv(
+            tools, STEP, argv, say, stdin=stdin, out=tree, files=files, mounts=mounts
+        )
+        if isinstance(ran, Failure):
+            yield ran
+        elif ran.code != 0:
+            yield explain(STEP, ran.complaint, {}, tools.base.python)
+        else:
+            yield tree
+
+
 async def _install(
     tools: BuildTools, lock: Lock, missing: Mapping[str, Pinned], say: Say
 ) -> Failure | None:
@@ -92,24 +120,11 @@ async def _install(
         "uv": [*uv_install(tools), *links],
         "each": {key: package.text for key, package in missing.items()},
     }
-    with scratch_directory(tools.layers.directory / "scratch") as scratch:
-        tree = scratch / "tree"
-        tree.mkdir(mode=0o700)
-        scratch.chmod(0o711)  # the sandbox's uid passes; the tree will be its own
-        ran = await run_beside_uv(
-            tools,
-            STEP,
-            [tools.python.python, "-I", "-S", SCRIPT],
-            say,
-            stdin=msgspec.json.encode(asked).decode(),
-            out=tree,
-            files={SCRIPT: script("install")},
-            mounts=mounts,
-        )
-        if isinstance(ran, Failure):
-            return ran
-        if ran.code != 0:
-            return explain(STEP, ran.complaint, {}, tools.base.python)
+    argv = [tools.python.python, "-I", "-S", SCRIPT]
+    stdin, files = msgspec.json.encode(asked).decode(), {SCRIPT: script("install")}
+    async with filled(tools, argv, say, stdin=stdin, mounts=mounts, files=files) as tree:
+        if isinstance(tree, Failure):
+            return tree
         try:
             for key in missing:
                 await asyncio.to_thread(forget_notes, tree / key)

@@ -24,7 +24,7 @@ from workers.archives import EPOCH, LayerRefused
 from workers.builder.building_failures import build_failed, unmet
 from workers.builder.failures import Failure
 from workers.builder.memory import alone, recall, remember
-from workers.builder.overlay import find_overlay, make_overlay
+from workers.builder.overlay import make_overlay
 from workers.builder.plan import Built, Lock, resolve
 from workers.builder.programs import OUT, Say, run_program, script
 from workers.builder.requirements import Requirements, Wanted
@@ -145,13 +145,10 @@ async def _install(
 
 
 async def _layer(tools: BuildTools, sdist: Sdist, lock: Lock, say: Say) -> Path | Failure:
-    digest = await find_overlay(tools, lock)
-    if not digest:
-        made = await make_overlay(tools, lock, say)
-        if isinstance(made, Failure):
-            return unmet(sdist, made.detail)
-        digest = made.digest
-    return await tools.layers.dependencies(digest)
+    made = await make_overlay(tools, lock, say)
+    if isinstance(made, Failure):
+        return unmet(sdist, made.detail)
+    return await tools.layers.dependencies(made.digest)
 
 
 def _spec(tools: BuildTools, fetched: Path, out: Path, required: Path | None) -> Spec:
