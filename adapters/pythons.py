@@ -87,9 +87,13 @@ def _running() -> Path:
 
 
 def _ask(path: Path) -> Interpreter | None:
-    """Ask an interpreter what it is; None if it does not say."""
-    if not path.is_absolute():
-        return None
+    """Return what an interpreter is; None if it does not say."""
+    return _answer(path.resolve()) if path.is_absolute() else None
+
+
+@cache
+def _answer(path: Path) -> Interpreter | None:
+    """Ask an interpreter, once, whatever links lead to it."""
     try:
         answer = subprocess.run(  # noqa: S603, a path of the operator's or the distribution's
             [path, "-I", "-S", "-c", _ASK],

@@ -13,6 +13,9 @@ CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 # Modes whose builds make an image, too.
 WITH_IMAGE: frozenset[Mode] = SUPPORTED & {"FAST_OVERLAY", "FULL_BUILD"}
 
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # our names of machines, and images' own
+PORT = 8080  # where an image that speaks HTTP listens (RunAgents contract, 5)
+
 LATEST = "latest"
 TAG_DIGITS = 20
 

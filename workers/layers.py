@@ -138,7 +138,7 @@ class LayerCache:
             await asyncio.to_thread(self._publish, tree, self._path(digest))
         return digest, contents
 
-    async def has_part(self, key: str) -> bool:
+    def has_part(self, key: str) -> bool:
         """Whether `put_together` may take a part; it stays for the next hour."""
         return _is_here(self._part(key))
 

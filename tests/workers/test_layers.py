@@ -211,8 +211,8 @@ async def test_parts_have_a_size_together(layers: LayerCache) -> None:
 async def test_a_part_that_is_not_here_is_missed(layers: LayerCache) -> None:
     await layers.keep_part(KEYS[0], a_tree(layers.directory / "tree"))
 
-    assert await layers.has_part(KEYS[0])
-    assert not await layers.has_part(KEYS[1])
+    assert layers.has_part(KEYS[0])
+    assert not layers.has_part(KEYS[1])
     with pytest.raises(NotFound):
         await layers.put_together(KEYS)
     assert nothing_half_made(layers)

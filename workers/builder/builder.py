@@ -1,6 +1,6 @@
 """One build: plan, resolve, install, store. What goes wrong on the way is an outcome, not an error.
 
-A full build is one whose packages have to be built from source. Nothing here builds images.
+A full build is one whose packages have to be built from source. An image that is given is fetched.
 """
 
 import asyncio
@@ -15,7 +15,6 @@ from domain.builds import BuildEnded, BuildPlanned, BuildRequested, BuildStep
 from domain.entries import BuildLogged, LogStream
 from domain.errors import ArgosyError, Invalid, NotFound, Unavailable
 from domain.execution import (
-    SUPPORTED,
     Artifact,
     Base,
     Definition,
@@ -24,6 +23,7 @@ from domain.execution import (
     SourceDefinition,
     chosen_base,
     decide_mode,
+    find_obstacle,
     plain_base,
     source_digest,
 )
@@ -42,14 +42,6 @@ SOURCE = "source"  # the step
 
 type Log = Callable[[BuildLogged], Awaitable[None]]
 type Planned = Callable[[BuildPlanned], Awaitable[None]]
-
-# By mode, what follows the reason for it, and what to do.
-REFUSALS: dict[Mode, tuple[str, str]] = {
-    "FULL_BUILD": (
-        "This server does not build environments of their own.",
-        "Remove what asks for one; require only packages with wheels for the base's Python.",
-    ),
-}
 
 
 async def run_build(
@@ -139,17 +131,16 @@ class _Build:
             base = plain_base(definition.python, base) or base
         request = self._request
         await self._say(f"Version {request.version} of {request.agent_name}, over {base.name}")
-        decision = decide_mode(definition, self._tools.base)
-        if decision.mode not in SUPPORTED:
-            await self._plan(decision.mode, decision.reason)
-            why, hint = REFUSALS[decision.mode]
-            detail = f"{why} {decision.reason}"
-            return self.failed(Failure(step="plan", detail=detail, hint=hint))
         if isinstance(definition, ImageDefinition):
             return await self._image(definition)
         if not isinstance(definition, SourceDefinition):
+            decision = decide_mode(definition, self._tools.base)
             await self._plan(decision.mode, decision.reason)
             return self._ended(None)
+        if obstacle := find_obstacle(definition, self._tools.base):
+            await self._plan("FULL_BUILD", obstacle.reason)
+            detail = f"This server does not build environments of their own. {obstacle.reason}"
+            return self.failed(Failure(step="plan", detail=detail, hint=obstacle.cure))
         self._tools = self._tools.of(base)
         requirements = read_requirements(definition.requirements)
         if isinstance(requirements, Failure):

@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
+
 from adapters.scratch import disk_work, scratch_file
 
 WAIT_SECONDS = 0.05
@@ -18,6 +20,14 @@ async def recall(directory: Path, kind: str, key: str) -> bytes | None:
     """Return what was remembered, None if nothing was. `directory`: the layer cache's."""
     path = directory / kind / key
     return await asyncio.to_thread(lambda: path.read_bytes() if path.exists() else None)
+
+
+async def recall_as[T](directory: Path, kind: str, key: str, type_: type[T]) -> T | None:
+    """Return what was remembered as JSON; None if nothing was, or not what it should be."""
+    try:
+        return msgspec.json.decode(await recall(directory, kind, key) or b"", type=type_)
+    except msgspec.MsgspecError:
+        return None
 
 
 async def remember(directory: Path, kind: str, key: str, data: bytes) -> None:

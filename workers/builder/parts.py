@@ -41,9 +41,7 @@ async def from_parts(
     together. Raises Unavailable.
     """
     packages = {part_key(tools, package): package for package in lock.packages}
-    missing = {
-        key: package for key, package in packages.items() if not await tools.layers.has_part(key)
-    }
+    missing = {key: package for key, package in packages.items() if not tools.layers.has_part(key)}
     if len(missing) < len(packages):
         there = len(packages) - len(missing)
         await say(f"{there} of {len(packages)} packages were installed before")

@@ -15,7 +15,7 @@ from adapters.pins import Pinned, read_pins
 from domain.errors import NotFound
 from domain.execution import PROVIDED, Base, digest_of
 from workers.builder.failures import Failure, explain
-from workers.builder.memory import recall, remember
+from workers.builder.memory import recall_as, remember
 from workers.builder.programs import Say
 from workers.builder.requirements import Requirements, Wanted
 from workers.builder.tools import BuildTools
@@ -76,7 +76,7 @@ async def resolve(
     wheels to choose from besides those of the index; the lock has those that were chosen.
     """
     directory, key = tools.layers.directory, _key(tools, base, requirements)
-    known = _fresh(await recall(directory, KIND, key)) if not built else None
+    known = None if built else _fresh(await recall_as(directory, KIND, key, Lock))
     if known is not None and await _are_there(tools, known.built):
         await say(f"Resolved {time.time() - known.at:.0f} s ago: {_counted(known)}")
         return known
@@ -161,12 +161,8 @@ def _key(tools: BuildTools, base: Base, requirements: Requirements) -> str:
     return hashlib.sha256(msgspec.json.encode(known)).hexdigest()
 
 
-def _fresh(remembered: bytes | None) -> Lock | None:
-    try:
-        lock = msgspec.json.decode(remembered or b"", type=Lock)
-    except msgspec.DecodeError:
-        return None
-    return lock if 0 <= time.time() - lock.at < REMEMBER_SECONDS else None
+def _fresh(lock: Lock | None) -> Lock | None:
+    return lock if lock and 0 <= time.time() - lock.at < REMEMBER_SECONDS else None
 
 
 def _counted(lock: Lock) -> str:

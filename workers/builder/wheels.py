@@ -23,7 +23,7 @@ from domain.execution import digest_of, normalised
 from workers.archives import EPOCH, LayerRefused
 from workers.builder.building_failures import build_failed, unmet
 from workers.builder.failures import Failure
-from workers.builder.memory import alone, recall, remember
+from workers.builder.memory import alone, recall_as, remember
 from workers.builder.overlay import make_overlay
 from workers.builder.plan import Built, Lock, resolve
 from workers.builder.programs import OUT, Say, run_program, script
@@ -81,14 +81,14 @@ async def make_wheel(tools: BuildTools, sdist: Sdist, say: Say) -> Built | Failu
 
 
 async def _find(tools: BuildTools, key: str, sdist: Sdist) -> Built | None:
-    try:
-        built = msgspec.json.decode(
-            await recall(tools.layers.directory, KIND, key) or b"", type=Built
-        )
-        await tools.layers.dependencies(built.layer)
-    except (msgspec.DecodeError, NotFound):
+    built = await recall_as(tools.layers.directory, KIND, key, Built)
+    if built is None or built.sdist != sdist.sha256:
         return None
-    return built if built.sdist == sdist.sha256 else None
+    try:
+        await tools.layers.dependencies(built.layer)
+    except NotFound:
+        return None
+    return built
 
 
 def _key(tools: BuildTools, sdist: Sdist) -> str:

@@ -13,10 +13,12 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from adapters.blobs import digest_parts
 from adapters.scratch import disk_work, scratch_file
 from adapters.settings import Settings
 from domain.execution import Image
 from domain.image_references import Reference
+from domain.images import ARCHITECTURES
 from workers.archives import LayerRefused
 from workers.builder.failures import Failure
 from workers.builder.memory import recall, remember
@@ -35,8 +37,6 @@ from workers.images.registries import (
 KIND = "fetched"  # what builders of this machine remember
 MAX_LAYERS = 128
 
-# Our names of machines, and those of images.
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _PUSH_AGAIN = "Push an image of this format: OCI, or Docker's schema 2."
 
 
@@ -78,7 +78,7 @@ class Resolved(Struct, frozen=True):
 def here() -> str:
     """Return this machine's platform, as images name it."""
     machine = platform.machine()
-    return f"linux/{_ARCHITECTURES.get(machine, machine)}"
+    return f"linux/{ARCHITECTURES.get(machine, machine)}"
 
 
 @asynccontextmanager
@@ -145,29 +145,27 @@ async def fetch_image(
     """
     repository.step = "fetch"
     directory, left = tools.layers.directory, tools.limits.disk_mb << 20
-    if resolved.bytes > left:
-        try:
-            repository.too_large(left)
-        except FetchFailed as error:
-            return error.failure
-    await tools.blobs.put_all([resolved.manifest, resolved.config])
     was_there = True
-    for number, digest in enumerate(resolved.image.layers, 1):
-        names = f"{workspace_id}\n{repository.name}\n{digest}"
-        key = sha256(names.encode()).hexdigest()
-        known = await recall(directory, KIND, key) is not None
-        if known and digest in await tools.blobs.has([digest]):
-            continue
-        was_there = False
-        with scratch_file(directory / "scratch") as file, disk_work("Fetching an image"):
-            try:
+    try:
+        if resolved.bytes > left:
+            repository.too_large(left)
+        await tools.blobs.put_all([resolved.manifest, resolved.config])
+        for number, digest in enumerate(resolved.image.layers, 1):
+            names = f"{workspace_id}\n{repository.name}\n{digest}"
+            key = sha256(names.encode()).hexdigest()
+            known = await recall(directory, KIND, key) is not None
+            if known and digest in await tools.blobs.has([digest]):
+                continue
+            was_there = False
+            with scratch_file(directory / "scratch") as file, disk_work("Fetching an image"):
                 size = await repository.blob(digest, Path(file.name), left)
-            except FetchFailed as error:
-                return error.failure
-            left -= size
-            await tools.blobs.put_file(Path(file.name))
-        await say(f"Layer {number} of {len(resolved.image.layers)}: {digest}, {size / 1e6:.1f} MB")
-        await remember(directory, KIND, key, b"")
+                left -= size
+                await tools.blobs.put_file(Path(file.name))
+            count = len(resolved.image.layers)
+            await say(f"Layer {number} of {count}: {digest}, {size / 1e6:.1f} MB")
+            await remember(directory, KIND, key, b"")
+    except FetchFailed as error:
+        return error.failure
     return was_there
 
 
@@ -192,18 +190,9 @@ def _parts(found: Manifest) -> tuple[_Image, list[str]]:
     if not 0 < len(image.layers) <= MAX_LAYERS:
         raise LayerRefused(f"The image has {len(image.layers)} layers, not 1 to {MAX_LAYERS}.")
     digests = [image.config.digest, *(layer.digest for layer in image.layers)]
-    if not all(_is_digest(digest) for digest in digests):
+    if not all(digest_parts(digest) for digest in digests):
         raise LayerRefused("The image names its parts by something else than SHA-256.")
     return image, digests
-
-
-def _is_digest(text: str) -> bool:
-    kind, _, digits = text.partition(":")
-    return (
-        kind == "sha256"
-        and len(digits) == 64
-        and all(each in "0123456789abcdef" for each in digits)
-    )
 
 
 def _of_platform(found: Manifest, reference: Reference) -> str:
@@ -211,7 +200,7 @@ def _of_platform(found: Manifest, reference: Reference) -> str:
     offered = msgspec.json.decode(found.data, type=_Index).manifests
     for each in offered:
         if each.platform and f"{each.platform.os}/{each.platform.architecture}" == here():
-            if not _is_digest(each.digest):
+            if not digest_parts(each.digest):
                 break
             return each.digest
     names = sorted({str(each.platform) for each in offered if each.platform})

@@ -7,12 +7,12 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from domain.images import PORT
 from workers.archives import LayerRefused
 from workers.images.unpacking import CONFIG, ROOT
 from workers.sandboxes.arguments import NAME
 from workers.sandboxes.driver import Mount, Symlink
 
-PORT = 8080  # where an image that speaks HTTP listens
 LABEL = "dev.argosy.protocol"  # `http` or `command`, where the exposed ports do not say it
 
 # What every sandbox has of its own.

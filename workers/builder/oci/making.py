@@ -12,7 +12,7 @@ import msgspec
 
 from adapters.scratch import disk_work, scratch_file
 from domain.execution import Artifact, Image, SourceDefinition, digest_of
-from workers.builder.memory import alone, recall, remember
+from workers.builder.memory import alone, recall_as, remember
 from workers.builder.oci.manifests import image_config, image_manifest
 from workers.builder.oci.systems import library_members, system_key, system_members
 from workers.builder.oci.tars import Layer, Member, file_members, tree_members, write_layer
@@ -85,12 +85,8 @@ async def _kept(tools: BuildTools, key: str, found: Members) -> tuple[Layer, boo
 
 
 async def _known(tools: BuildTools, key: str) -> Layer | None:
-    data = await recall(tools.layers.directory, KIND, key)
-    try:
-        layer = msgspec.json.decode(data or b"", type=Layer)
-    except msgspec.MsgspecError:  # torn, or never remembered
-        return None
-    return layer if await tools.blobs.has([layer.digest]) else None
+    layer = await recall_as(tools.layers.directory, KIND, key, Layer)
+    return layer if layer and await tools.blobs.has([layer.digest]) else None
 
 
 async def _source(tools: BuildTools, definition: SourceDefinition) -> tuple[Layer, bytes]:

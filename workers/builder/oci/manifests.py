@@ -11,15 +11,13 @@ from typing import Any
 import msgspec
 
 from domain.execution import Artifact, SourceDefinition, digest_of
-from domain.images import CONFIG_TYPE, MANIFEST_TYPE
+from domain.images import ARCHITECTURES, CONFIG_TYPE, MANIFEST_TYPE, PORT
 from workers.builder.oci.systems import CERTIFICATES, find_certificates
 from workers.builder.oci.tars import MEDIA_TYPE, Layer
 from workers.harnesses.tasks import BASE, DEPENDENCIES, PYTHON_FLAGS, RUNTIME, START
 from workers.pool import SOURCE
 
-PORT = 8080
 CREATED = "1980-01-01T00:00:00Z"
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def image_config(
