@@ -29,6 +29,7 @@ from projections.runs import project as project_runs
 from projections.workspaces import WORKSPACES, list_workspaces
 from tests.pages import here
 from tests.projections.histories import (
+    SECONDS,
     built,
     caught_up,
     projecting,
@@ -73,7 +74,7 @@ async def test_a_list_sees_its_callers_own_last_write(
     async with projecting(parts, [RUNS]):
         for number in range(20):
             appended = await say(store, f"run-r{number}", requested(f"r{number}"))
-            await reads.wait_for("runs", appended.position)
+            await reads.wait_for("runs", appended.position, SECONDS)
             page = await list_runs(reads, "w", limit=1)
 
             assert [row.id for row in page.items] == [f"r{number}"]
@@ -86,7 +87,8 @@ async def test_checkpoints_pass_events_that_are_not_handled(
     async with projecting(parts, [WORKSPACES, RUNS]):
         appended = await say(store, "run-r1", requested("r1"))
 
-        assert await reads.wait_for("workspaces", appended.position) == appended.position
+        reached = await reads.wait_for("workspaces", appended.position, SECONDS)
+        assert reached == appended.position
 
 
 async def test_progress_is_told_after_each_commit(store: Store, parts: Parts) -> None:
@@ -118,10 +120,10 @@ async def test_a_poison_event_stops_one_projection_where_it_is(
         await say(store, "run-r2", requested("r2"))
         created = WorkspaceCreated(workspace_id="w", organization_id="o", slug="s", name="n")
         after = await say(store, "workspace-w", created)
-        await reads.wait_for("workspaces", after.position, 20)
+        await reads.wait_for("workspaces", after.position, SECONDS)
         await until(lambda: stopped(reads))
         waited = asyncio.get_running_loop().time()
-        reached = await reads.wait_for("runs", after.position, 20)
+        reached = await reads.wait_for("runs", after.position, SECONDS)
         waited = asyncio.get_running_loop().time() - waited
         runs = (await reads.positions())["runs"]
 
