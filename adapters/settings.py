@@ -76,6 +76,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     insecure_registries: registries that images are fetched from without TLS, as references name
     them, such as `registry.internal:5000`. Where they are not on the public internet,
     `outbound_allow` must name them, too.
+    engine: the socket of a container engine's API (Docker, Podman), such as
+    `unix:///run/docker.sock`: it builds what needs an environment of its own. Whoever reaches that
+    socket is as good as root on its machine. Empty for none: such sources are refused.
+    engine_network: what the programs of such a build reach: the name of a network of the engine's,
+    which should lead to the package index and nowhere else; `none` for nothing.
+    engine_image: what an environment that has no Dockerfile is built upon; `{python}` in it is
+    Python's version.
     metrics_port: where a process other than the API serves `/metrics`, each on a port of its own;
     0 for not at all. The API serves it where it listens, to keys.
     metrics_host: the address for that. It takes no key: keep it from strangers.
@@ -115,6 +122,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     master_key_file: Path = Path()
     outbound_allow: str = ""
     insecure_registries: str = ""
+    engine: str = ""
+    engine_network: str = "none"
+    engine_image: str = "docker.io/library/python:{python}-slim"
     metrics_port: Annotated[int, Meta(ge=0, le=65535)] = 0
     metrics_host: str = "127.0.0.1"
     log_format: Literal["json", "text"] = "json"

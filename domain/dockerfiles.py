@@ -1,0 +1,189 @@
+"""What a Dockerfile takes from elsewhere: the images it is built from, and what it may not ask for.
+
+An engine would fetch images and URLs over its own network, where nobody judges the address. So
+images are resolved for it (see `FROM` and `COPY --from`), and everything else that reaches out by
+itself is refused. What cannot be read for sure is refused, too: another reader might see more in it
+than this one does.
+
+The instructions are those of Docker's reference: https://docs.docker.com/reference/dockerfile/.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from msgspec import Struct
+
+from domain.errors import Invalid
+from domain.image_references import read_reference
+
+SCRATCH = "scratch"  # no image, but none at all
+
+_INSTRUCTION = re.compile(r"\s*([A-Za-z]+)(?:\s+(.*))?", re.DOTALL)
+_DIRECTIVE = re.compile(r"#\s*(escape|syntax)\s*=", re.IGNORECASE)
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_FROM = re.compile(r"(?P<image>\S+)(?:\s+AS\s+(?P<stage>[A-Za-z][\w.-]*))?", re.IGNORECASE)
+_COPY_FROM = re.compile(r"--from=(\S+)")
+_ELSEWHERE = re.compile(r"(?:https?|ftp|git|ssh)://|git@", re.IGNORECASE)
+_HEREDOC = re.compile(r"<<-?\s*[\"']?[A-Za-z_]")
+_WORDS = frozenset(
+    "ADD ARG CMD COPY ENTRYPOINT ENV EXPOSE FROM HEALTHCHECK LABEL MAINTAINER RUN SHELL STOPSIGNAL "
+    "USER VOLUME WORKDIR".split()
+)
+
+
+class _Refused(Exception):
+    """Why, and at which line."""
+
+    def __init__(self, line: int, why: str) -> None:
+        super().__init__(why)
+        self.line, self.why = line, why
+
+
+class Instruction(Struct, frozen=True):
+    """One instruction: the line it begins at, from 1, its word in capitals, and the rest."""
+
+    line: int
+    word: str
+    rest: str
+
+
+class Dockerfile(Struct, frozen=True):
+    """A Dockerfile that can be built. images: all that it takes from registries, as it names them."""
+
+    instructions: tuple[Instruction, ...]
+    images: tuple[str, ...]
+
+    def with_images(self, names: Mapping[str, str]) -> str:
+        """Return its text with other names for its images, a line for each instruction."""
+        reader = _Reader()
+        return "".join(
+            f"{each.word} {reader.renamed(each, names)}\n" for each in self.instructions
+        )
+
+
+def read_dockerfile(text: str, *, path: str = "Dockerfile", field: str = "files") -> Dockerfile:
+    """Read a Dockerfile. Raises Invalid for `field`, naming the line and the way out."""
+    reader = _Reader()
+    images: dict[str, None] = {}
+    try:
+        instructions = tuple(_instructions(text))
+        for each in instructions:
+            images |= dict.fromkeys(reader.read(each))
+    except _Refused as refused:
+        raise Invalid(f"{path}, line {refused.line}: {refused.why}.", field=field) from None
+    if not any(each.word == "FROM" for each in instructions):
+        raise Invalid(f"{path} has no FROM; it must say what it builds upon.", field=field)
+    return Dockerfile(instructions, tuple(images))
+
+
+class _Reader:
+    """Follows the stages and the arguments that come before the first of them."""
+
+    def __init__(self) -> None:
+        self._stages: list[str] = []
+        self._arguments: dict[str, str] = {}
+
+    def read(self, given: Instruction) -> list[str]:
+        """Return the images that an instruction names."""
+        return [image for _, image in self._named(given)]
+
+    def renamed(self, given: Instruction, names: Mapping[str, str]) -> str:
+        """Return the rest of an instruction with other names for its images."""
+        rest = given.rest
+        for (start, end), image in reversed(self._named(given)):
+            rest = rest[:start] + names[image] + rest[end:]
+        return rest
+
+    def _named(self, given: Instruction) -> list[tuple[tuple[int, int], str]]:
+        match given.word:
+            case "FROM":
+                return self._from(given)
+            case "ARG":
+                self._argument(given)
+            case "COPY" | "ADD":
+                return [
+                    (found.span(1), self._image(given, found[1]))
+                    for found in _COPY_FROM.finditer(given.rest)
+                    if not self._is_stage(found[1], numbered=True)
+                ]
+            case _:
+                pass
+        return []
+
+    def _from(self, given: Instruction) -> list[tuple[tuple[int, int], str]]:
+        found = _FROM.fullmatch(given.rest)
+        if found is None or found["image"].startswith("--"):
+            raise _Refused(given.line, "it is FROM image or FROM image AS name here, without flags")
+        name = self._expanded(given, found["image"])
+        earlier = self._is_stage(name)
+        self._stages.append((found["stage"] or "").lower())
+        if earlier or name == SCRATCH:
+            return []
+        return [(found.span("image"), self._image(given, name))]
+
+    def _is_stage(self, name: str, *, numbered: bool = False) -> bool:
+        if numbered and name.isdecimal():
+            return int(name) < len(self._stages)
+        return name.lower() in self._stages
+
+    def _argument(self, given: Instruction) -> None:
+        if self._stages:
+            return
+        name, equals, value = given.rest.strip().partition("=")
+        if equals:
+            self._arguments[name] = value.strip().strip("\"'")
+
+    def _expanded(self, given: Instruction, name: str) -> str:
+        def value(found: re.Match[str]) -> str:
+            argument = found[1] or found[2]
+            if argument not in self._arguments:
+                raise _Refused(given.line, f"{argument} has no value; give it one by ARG before FROM")
+            return self._arguments[argument]
+
+        return _VARIABLE.sub(value, name)
+
+    def _image(self, given: Instruction, name: str) -> str:
+        try:
+            read_reference(name)
+        except Invalid as refusal:
+            raise _Refused(given.line, refusal.detail.rstrip(".")) from None
+        return name
+
+
+def _instructions(text: str) -> Iterator[Instruction]:
+    """Yield the instructions, continuation lines joined and comments left out."""
+    pending, start = "", 0
+    for number, raw in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+        if raw.lstrip().startswith("#"):
+            if _DIRECTIVE.match(raw.lstrip()):
+                raise _Refused(number, "parser directives are not known here; leave the line out")
+            continue
+        if not raw.strip():
+            continue
+        start = start or number
+        joined = raw.rstrip()
+        if joined.endswith("\\"):
+            pending += joined[:-1] + " "
+            continue
+        yield _instruction(start, pending + joined)
+        pending, start = "", 0
+    if pending.strip():
+        yield _instruction(start, pending)
+
+
+def _instruction(line: int, text: str) -> Instruction:
+    found = _INSTRUCTION.fullmatch(text.strip())
+    word = found[1].upper() if found else ""
+    rest = (found[2] or "").strip() if found else ""
+    if word == "ONBUILD":
+        raise _Refused(line, "nothing is built upon what is built here; leave ONBUILD out")
+    if word not in _WORDS:
+        raise _Refused(line, f"{text.strip()[:40]!r} is no instruction that is known here")
+    if word in ("ADD", "COPY", "RUN") and _HEREDOC.search(rest):
+        raise _Refused(line, "here-documents are not read here; put the text into a file")
+    if word == "RUN" and rest.startswith("--"):
+        raise _Refused(line, "flags of RUN are not known here; leave them out")
+    # A variable or an escape could turn into a URL.
+    if word == "ADD" and (_ELSEWHERE.search(rest) or "$" in rest or "\\" in rest):
+        raise _Refused(line, "ADD fetches nothing here; put the file among the source's and COPY it")
+    return Instruction(line, word, rest)
