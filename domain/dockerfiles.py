@@ -26,8 +26,25 @@ _COPY_FROM = re.compile(r"--from=(\S+)")
 _ELSEWHERE = re.compile(r"(?:https?|ftp|git|ssh)://|git@", re.IGNORECASE)
 _HEREDOC = re.compile(r"<<-?\s*[\"']?[A-Za-z_]")
 _WORDS = frozenset(
-    "ADD ARG CMD COPY ENTRYPOINT ENV EXPOSE FROM HEALTHCHECK LABEL MAINTAINER RUN SHELL STOPSIGNAL "
-    "USER VOLUME WORKDIR".split()
+    {
+        "ADD",
+        "ARG",
+        "CMD",
+        "COPY",
+        "ENTRYPOINT",
+        "ENV",
+        "EXPOSE",
+        "FROM",
+        "HEALTHCHECK",
+        "LABEL",
+        "MAINTAINER",
+        "RUN",
+        "SHELL",
+        "STOPSIGNAL",
+        "USER",
+        "VOLUME",
+        "WORKDIR",
+    }
 )
 
 
@@ -48,7 +65,7 @@ class Instruction(Struct, frozen=True):
 
 
 class Dockerfile(Struct, frozen=True):
-    """A Dockerfile that can be built. images: all that it takes from registries, as it names them."""
+    """A Dockerfile that can be built. images: what it takes from registries, as it names it."""
 
     instructions: tuple[Instruction, ...]
     images: tuple[str, ...]
@@ -56,9 +73,7 @@ class Dockerfile(Struct, frozen=True):
     def with_images(self, names: Mapping[str, str]) -> str:
         """Return its text with other names for its images, a line for each instruction."""
         reader = _Reader()
-        return "".join(
-            f"{each.word} {reader.renamed(each, names)}\n" for each in self.instructions
-        )
+        return "".join(f"{each.word} {reader.renamed(each, names)}\n" for each in self.instructions)
 
 
 def read_dockerfile(text: str, *, path: str = "Dockerfile", field: str = "files") -> Dockerfile:
@@ -137,7 +152,9 @@ class _Reader:
         def value(found: re.Match[str]) -> str:
             argument = found[1] or found[2]
             if argument not in self._arguments:
-                raise _Refused(given.line, f"{argument} has no value; give it one by ARG before FROM")
+                raise _Refused(
+                    given.line, f"{argument} has no value; give it one by ARG before FROM"
+                )
             return self._arguments[argument]
 
         return _VARIABLE.sub(value, name)
@@ -185,5 +202,7 @@ def _instruction(line: int, text: str) -> Instruction:
         raise _Refused(line, "flags of RUN are not known here; leave them out")
     # A variable or an escape could turn into a URL.
     if word == "ADD" and (_ELSEWHERE.search(rest) or "$" in rest or "\\" in rest):
-        raise _Refused(line, "ADD fetches nothing here; put the file among the source's and COPY it")
+        raise _Refused(
+            line, "ADD fetches nothing here; put the file among the source's and COPY it"
+        )
     return Instruction(line, word, rest)

@@ -5,15 +5,13 @@ A full build is one whose packages have to be built from source. An image that i
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import NoReturn
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
 from adapters.pins import Pinned
-from domain.builds import BuildEnded, BuildPlanned, BuildRequested, BuildStep
-from domain.entries import BuildLogged, LogStream
-from domain.errors import ArgosyError, Invalid, NotFound, Unavailable
+from domain.builds import BuildEnded, BuildRequested
+from domain.errors import Invalid, NotFound, Unavailable
 from domain.execution import (
     Artifact,
     Base,
@@ -30,6 +28,7 @@ from domain.execution import (
 from domain.image_references import read_reference
 from workers.builder.base_layers import make_base_layer
 from workers.builder.failures import Failure, last_output
+from workers.builder.journal import CallbackRaised, Journal, Log, Planned
 from workers.builder.oci.making import make_image
 from workers.builder.overlay import make_overlay
 from workers.builder.plan import Lock, resolve
@@ -39,9 +38,6 @@ from workers.builder.tools import BuildTools
 from workers.images.fetching import fetch_image, open_repository, resolve_image, unpack_image
 
 SOURCE = "source"  # the step
-
-type Log = Callable[[BuildLogged], Awaitable[None]]
-type Planned = Callable[[BuildPlanned], Awaitable[None]]
 
 
 async def run_build(
@@ -58,16 +54,19 @@ async def run_build(
     Never raises for a build that fails, only what `log` and `planned` raise. May be cancelled at
     any time, and repeated: nothing is left of it but finished layers.
     """
-    build = _Build(request, attempt, tools, log, planned)
+    journal = Journal(request, attempt, log, planned)
+    build = _Build(request, tools, journal)
     try:
-        end = await _run_in_time(build, definition, tools.limits.seconds)
+        end = await _run_in_time(build, journal, definition, tools.limits.seconds)
         await build.plan_refused(end)
-    except _CallbackRaised as raised:
+    except CallbackRaised as raised:
         raised.reraise()
     return end
 
 
-async def _run_in_time(build: "_Build", definition: Definition, seconds: int) -> BuildEnded:
+async def _run_in_time(
+    build: "_Build", journal: Journal, definition: Definition, seconds: int
+) -> BuildEnded:
     limit = asyncio.timeout(seconds)
     try:
         async with limit:
@@ -75,54 +74,32 @@ async def _run_in_time(build: "_Build", definition: Definition, seconds: int) ->
     except TimeoutError:
         if not limit.expired():
             raise
-        return build.failed(
+        return journal.failed(
             Failure(
-                step=build.step,
+                step=journal.step,
                 detail=f"The build took longer than the {seconds} s it may take."
-                f"{last_output(build.heard)}",
+                f"{last_output(journal.heard)}",
                 hint="Require fewer or smaller packages, or deploy again if the index was slow.",
             )
         )
     except (Unavailable, Invalid, NotFound) as error:
-        return build.failed(
+        return journal.failed(
             Failure(
-                step=build.step,
+                step=journal.step,
                 detail=error.detail,
                 hint="The operator must look at the build machine; then deploy again.",
             )
         )
 
 
-class _CallbackRaised(Exception):
-    """The caller's own error, on its way through the build to the caller."""
-
-    def __init__(self, error: ArgosyError) -> None:
-        super().__init__(error)
-        self._error = error
-
-    def reraise(self) -> NoReturn:
-        raise self._error from None
-
-
 class _Build:
-    """The state of one build: which step it is at, and how long those before took."""
+    """One build, from its definition to its end."""
 
-    def __init__(
-        self, request: BuildRequested, attempt: int, tools: BuildTools, log: Log, planned: Planned
-    ) -> None:
-        self.step = "plan"
-        self._began = time.monotonic()
-        self._cached = False
-        self._steps: list[BuildStep] = []
-        self.heard = ""
-        self._is_planned = False
-        self._evidence = ""
+    def __init__(self, request: BuildRequested, tools: BuildTools, journal: Journal) -> None:
+        self._journal = journal
         self._base_packages = ""
         self._request = request
-        self._attempt = attempt
         self._tools = tools
-        self._log = log
-        self._planned = planned
 
     async def run(self, definition: Definition) -> BuildEnded:
         """All steps in order."""
@@ -130,23 +107,25 @@ class _Build:
         if isinstance(definition, SourceDefinition):
             base = plain_base(definition.python, base) or base
         request = self._request
-        await self._say(f"Version {request.version} of {request.agent_name}, over {base.name}")
+        await self._journal.say(
+            f"Version {request.version} of {request.agent_name}, over {base.name}"
+        )
         if isinstance(definition, ImageDefinition):
             return await self._image(definition)
         if not isinstance(definition, SourceDefinition):
             decision = decide_mode(definition, self._tools.base)
-            await self._plan(decision.mode, decision.reason)
-            return self._ended(None)
+            await self._journal.plan(decision.mode, decision.reason)
+            return self._journal.succeeded(None)
         if obstacle := find_obstacle(definition, self._tools.base):
-            await self._plan("FULL_BUILD", obstacle.reason)
+            await self._journal.plan("FULL_BUILD", obstacle.reason)
             detail = f"This server does not build environments of their own. {obstacle.reason}"
-            return self.failed(Failure(step="plan", detail=detail, hint=obstacle.cure))
+            return self._journal.failed(Failure(step="plan", detail=detail, hint=obstacle.cure))
         self._tools = self._tools.of(base)
         requirements = read_requirements(definition.requirements)
         if isinstance(requirements, Failure):
-            return self.failed(requirements)
+            return self._journal.failed(requirements)
         for line in requirements.provided:
-            await self._say(f"{line} is provided by the base environment")
+            await self._journal.say(f"{line} is provided by the base environment")
         chosen = chosen_base(definition, base)
         if chosen is not base:
             built = await self._over_framework(definition, requirements, chosen)
@@ -154,36 +133,36 @@ class _Build:
                 return built
             if built.step == SOURCE:
                 return await self._replanned(built)
-            self._evidence = f"{chosen.name} could not be the base: {built.detail} "
-            await self._say(f"{self._evidence}The base is {base.name} instead.")
+            self._journal.evidence = f"{chosen.name} could not be the base: {built.detail} "
+            await self._journal.say(f"{self._journal.evidence}The base is {base.name} instead.")
         return await self._over_plain(definition, requirements, base)
 
     async def _image(self, definition: ImageDefinition) -> BuildEnded:
         """Fetch a container image and see that it can be run."""
         tools, workspace = self._tools, self._request.workspace_id
-        await self._enter("resolve")
+        await self._journal.enter("resolve")
         try:
             reference = read_reference(definition.image)
         except Invalid as refusal:  # of an older server, which did not look
-            return self.failed(Failure(step=self.step, detail=refusal.detail))
+            return self._journal.failed(Failure(step=self._journal.step, detail=refusal.detail))
         async with open_repository(tools, workspace, reference) as repository:
             resolved = await resolve_image(repository, reference)
             if isinstance(resolved, Failure):
-                return self.failed(resolved)
+                return self._journal.failed(resolved)
             evidence = f"{reference} is {resolved.image.manifest}, for {resolved.platform}."
-            await self._say(evidence)
-            await self._plan("IMAGE", evidence)
-            await self._enter("fetch")
-            fetched = await fetch_image(tools, repository, workspace, resolved, self._say)
+            await self._journal.say(evidence)
+            await self._journal.plan("IMAGE", evidence)
+            await self._journal.enter("fetch")
+            fetched = await fetch_image(tools, repository, workspace, resolved, self._journal.say)
         if isinstance(fetched, Failure):
-            return self.failed(fetched)
-        self._cached = fetched
-        await self._enter("unpack")
+            return self._journal.failed(fetched)
+        self._journal.cached = fetched
+        await self._journal.enter("unpack")
         refused = await unpack_image(tools, resolved)
         if refused:
-            return self.failed(refused)
-        await self._say("Ready")
-        return self._ended(Artifact(base="", source="", image=resolved.image))
+            return self._journal.failed(refused)
+        await self._journal.say("Ready")
+        return self._journal.succeeded(Artifact(base="", source="", image=resolved.image))
 
     async def _over_framework(
         self, definition: SourceDefinition, requirements: Requirements, base: Base
@@ -195,20 +174,22 @@ class _Build:
             if isinstance(found, Failure):
                 return found
             lock = found
-        await self._enter("base")
-        await self._say(f"The base environment is {base.name}")
-        layer = await make_base_layer(self._tools, base, self._hear)
+        await self._journal.enter("base")
+        await self._journal.say(f"The base environment is {base.name}")
+        layer = await make_base_layer(self._tools, base, self._journal.hear)
         if isinstance(layer, Failure):
             return layer
         self._base_packages = layer.digest
-        self._cached = layer.contents is None
+        self._journal.cached = layer.contents is None
         return await self._over(definition, lock, base)
 
     async def _over_plain(
         self, definition: SourceDefinition, requirements: Requirements, base: Base
     ) -> BuildEnded:
         if not requirements.wanted:
-            await self._plan("INSTANT_RUNTIME", f"{base.name} has everything that is required.")
+            await self._journal.plan(
+                "INSTANT_RUNTIME", f"{base.name} has everything that is required."
+            )
             return await self._store(definition, base, "")
         lock = await self._resolve(requirements, base)
         if isinstance(lock, Failure):
@@ -218,54 +199,58 @@ class _Build:
     async def _replanned(self, failure: Failure) -> BuildEnded:
         """End with a failure; it may have shown that the plan cannot be what it was."""
         if failure.mode is not None:
-            await self._plan(failure.mode, failure.detail)
-        return self.failed(failure)
+            await self._journal.plan(failure.mode, failure.detail)
+        return self._journal.failed(failure)
 
     async def _resolve(self, requirements: Requirements, base: Base) -> Lock | Failure:
-        await self._enter("resolve")
+        await self._journal.enter("resolve")
         began = time.time()
-        lock = await resolve(self._tools, base, requirements, self._hear)
-        self._cached = isinstance(lock, Lock) and lock.at < began
+        lock = await resolve(self._tools, base, requirements, self._journal.hear)
+        self._journal.cached = isinstance(lock, Lock) and lock.at < began
         if isinstance(lock, Failure) and lock.unbuilt:
-            await self._enter(SOURCE)
-            return await resolve_from_source(self._tools, base, requirements, lock, self._hear)
+            await self._journal.enter(SOURCE)
+            return await resolve_from_source(
+                self._tools, base, requirements, lock, self._journal.hear
+            )
         return lock
 
     async def _over(self, definition: SourceDefinition, lock: Lock, base: Base) -> BuildEnded:
         """Plan and install what the base lacks."""
         if not lock.packages:
-            await self._plan(
+            await self._journal.plan(
                 "INSTANT_RUNTIME",
                 f"Nothing has to be installed over {base.name} for this platform.",
             )
             return await self._store(definition, base, "")
         over = "" if base is self._tools.base else f"Over {base.name}. "
         mode: Mode = "FULL_BUILD" if lock.built else "FAST_OVERLAY"
-        await self._plan(mode, over + _evidence(lock), lock.digest)
+        await self._journal.plan(mode, over + _evidence(lock), lock.digest)
         return await self._install(definition, lock, base)
 
     async def _install(self, definition: SourceDefinition, lock: Lock, base: Base) -> BuildEnded:
-        await self._enter("install")
-        overlay = await make_overlay(self._tools, lock, self._hear)
+        await self._journal.enter("install")
+        overlay = await make_overlay(self._tools, lock, self._journal.hear)
         if isinstance(overlay, Failure):
-            return self.failed(overlay)
+            return self._journal.failed(overlay)
         contents = overlay.contents
-        self._cached = contents is None
+        self._journal.cached = contents is None
         if contents is None:
-            await self._say("The same packages were installed before; their layer is used again")
+            await self._journal.say(
+                "The same packages were installed before; their layer is used again"
+            )
         else:
             size = contents.size / 1e6
-            await self._say(f"The layer has {contents.files} files of {size:.1f} MB")
+            await self._journal.say(f"The layer has {contents.files} files of {size:.1f} MB")
         return await self._store(definition, base, overlay.digest)
 
     async def _store(
         self, definition: SourceDefinition, base: Base, dependencies: str
     ) -> BuildEnded:
-        await self._enter("store")
+        await self._journal.enter("store")
         stored = await self._tools.blobs.has(list(definition.files.values()))
         lost = sorted(path for path, blob in definition.files.items() if blob not in stored)
         if lost:
-            return self.failed(
+            return self._journal.failed(
                 Failure(
                     step="store",
                     detail=f"The blob store does not have {lost[0]} ({len(lost)} files are lost).",
@@ -278,82 +263,22 @@ class _Build:
             dependencies=dependencies,
             base_packages=self._base_packages,
         )
-        await self._enter("image")
+        await self._journal.enter("image")
         name = self._request.agent_name
-        image, self._cached = await make_image(self._tools, name, definition, artifact)
+        image, self._journal.cached = await make_image(self._tools, name, definition, artifact)
         artifact = replace(artifact, image=image)
-        await self._say("Ready")
-        return self._ended(artifact)
+        await self._journal.say("Ready")
+        return self._journal.succeeded(artifact)
 
     async def plan_refused(self, end: BuildEnded) -> None:
         """Say of a build that failed before its plan was known why the mode stays what it was."""
-        if not self._is_planned:
+        if not self._journal.planned:
             if end.step == SOURCE:
-                await self._plan("FULL_BUILD", end.detail)
+                await self._journal.plan("FULL_BUILD", end.detail)
             else:
-                await self._plan(self._request.mode, f"Nothing could be resolved. {end.detail}")
-
-    def failed(self, failure: Failure) -> BuildEnded:
-        """The end of a build that cannot succeed."""
-        self._leave()
-        return BuildEnded(
-            build_id=self._request.build_id,
-            how="failed",
-            attempt=self._attempt,
-            step=failure.step,
-            detail=failure.detail,
-            hint=failure.hint,
-            steps=self._steps,
-        )
-
-    def _ended(self, artifact: Artifact | None) -> BuildEnded:
-        self._leave()
-        return BuildEnded(
-            build_id=self._request.build_id,
-            how="succeeded",
-            attempt=self._attempt,
-            artifact=artifact,
-            steps=self._steps,
-        )
-
-    async def _enter(self, step: str) -> None:
-        """Begin the next step, and say how long the one before took."""
-        done = self._leave()
-        if done.milliseconds >= 1:
-            await self._say(f"Took {done.milliseconds:.0f} ms{', from a cache' * done.cached}")
-        self.step = step
-
-    def _leave(self) -> BuildStep:
-        now = time.monotonic()
-        took = round((now - self._began) * 1000, 3)
-        self._steps.append(BuildStep(name=self.step, milliseconds=took, cached=self._cached))
-        self._began, self._cached, self.heard = now, False, ""
-        return self._steps[-1]
-
-    async def _plan(self, mode: Mode, evidence: str, lock_digest: str = "") -> None:
-        plan = BuildPlanned(
-            build_id=self._request.build_id,
-            attempt=self._attempt,
-            mode=mode,
-            confirmed=mode == self._request.mode,
-            lock_digest=lock_digest,
-            evidence=self._evidence + evidence,
-        )
-        self._is_planned = True
-        try:
-            await self._planned(plan)
-        except ArgosyError as error:
-            raise _CallbackRaised(error) from error
-
-    async def _say(self, line: str, stream: LogStream = "system") -> None:
-        try:
-            await self._log(BuildLogged(step=self.step, line=line, stream=stream))
-        except ArgosyError as error:
-            raise _CallbackRaised(error) from error
-
-    async def _hear(self, line: str) -> None:
-        self.heard = line
-        await self._say(line, "stderr")
+                await self._journal.plan(
+                    self._request.mode, f"Nothing could be resolved. {end.detail}"
+                )
 
 
 def _evidence(lock: Lock) -> str:
