@@ -4,7 +4,8 @@ The API is Docker's, https://docs.docker.com/reference/api/engine/; Podman's soc
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import IO, Any
 
@@ -87,7 +88,7 @@ class Engine:
                     most -= len(piece)
                     if most < 0:
                         raise TooLarge
-                    into.write(piece)
+                    await asyncio.to_thread(into.write, piece)
             into.flush()
 
     async def remove(self, name: str) -> None:
@@ -101,9 +102,11 @@ class Engine:
 
     async def remove_old(self, label: str, seconds: int) -> None:
         """Forget the images with a label that are older than so long."""
-        filters = {"label": [label], "until": [f"{seconds}s"], "dangling": ["false"]}
+        oldest = time.time() - seconds
         with _heard("removing images"):
-            await self._docker.images.prune(filters=filters)
+            for image in await self._docker.images.list(filters={"label": [label]}):
+                if image["Created"] < oldest:
+                    await self.remove(image["Id"])
 
 
 @asynccontextmanager
@@ -123,14 +126,15 @@ async def open_engine(url: str) -> AsyncGenerator[Engine]:
 
 
 @contextmanager
-def _heard(what: str) -> Iterator[None]:
+def _heard(what: str) -> Generator[None]:
     """Say in our words that the engine does not answer, or refuses."""
     try:
         yield
     except DockerError as error:
-        raise Unavailable(f"The container engine failed, {what}: {error.message}") from error
+        said = error.message.strip().rstrip(".")
+        raise Unavailable(f"The container engine failed ({what}): {said}.") from error
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise Unavailable(f"The container engine does not answer ({what}): {error}") from error
+        raise Unavailable(f"The container engine failed ({what}): {error}.") from error
 
 
 async def _pieces(file: IO[bytes]) -> AsyncIterator[bytes]:

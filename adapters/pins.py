@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 from packaging.markers import Marker
 
-from domain.execution import normalised
+from domain.requirements import normalised
 
 _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)")
 _MARKER = re.compile(r"\s;\s*(.+?)\s*(?:--hash|$)")

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from domain.errors import Invalid
+from domain.execution import Installation
 
 
 class Concealed:
@@ -162,6 +163,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     def url(self) -> str:
         """How clients reach the API."""
         return self.public_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def installation(self) -> Installation:
+        """What can be built besides sources over the bases."""
+        return Installation(engine=bool(self.engine), engine_network=self.engine_network != "none")
 
     @property
     def registry(self) -> str:

@@ -20,7 +20,7 @@ from api.syntax import Syntax
 from api.tenancy import Place, Tenancy
 from domain.decider import Recorded
 from domain.errors import Conflict
-from domain.execution import Base, Installation
+from domain.execution import Base
 from domain.handling import Idempotency, Unit
 from domain.ids import new_id
 from domain.images import image_uri
@@ -45,7 +45,7 @@ class Shared:
         self.services = services
         self.reads = reads
         self.base = base
-        self.installation = Installation()  # no container engine can be configured yet
+        self.installation = services.settings.installation
         self.syntax = Syntax()
         self.keys = Keys(services.store)
         self.limits = RateLimits(services.settings.request_rate, services.settings.request_burst)

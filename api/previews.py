@@ -9,7 +9,7 @@ from api.calls import Call
 from api.deployments import deploy_of
 from api.new_deployments import NewDeployment
 from domain.deploying import Deploy, Deployed, deploy
-from domain.execution import SUPPORTED, BuildProfile, Mode
+from domain.execution import BuildProfile, Mode
 from domain.handling import Unit
 from domain.ids import new_id
 
@@ -25,14 +25,12 @@ class Preview(Struct, frozen=True, kw_only=True):
     """What a deploy would answer.
 
     version, revision: the numbers that it would have. unchanged: both are there already.
-    supported: false where the deploy would be taken, and its build refused.
     """
 
     name: str
     version: int
     revision: int
     unchanged: bool
-    supported: bool
     execution_mode: Mode
     build_required: bool
     build_profile: BuildProfile
@@ -59,7 +57,6 @@ async def preview_deploy(
         version=deployed.version,
         revision=deployed.revision,
         unchanged=foreseen.unchanged,
-        supported=decision.mode in SUPPORTED,
         execution_mode=decision.mode,
         build_required=decision.build_required,
         build_profile=decision.build_profile,

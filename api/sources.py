@@ -14,13 +14,16 @@ from adapters.bases import python_version
 from api.calls import Shared
 from api.npm import check_packages
 from api.pythons import find_python
+from domain.dockerfiles import read_dockerfile, read_system_packages
 from domain.errors import Invalid
 from domain.execution import (
+    SYSTEM_FILES,
     ConfigurationDefinition,
     Definition,
     SourceDefinition,
     digest_of,
-    find_obstacle,
+    dockerfile_of,
+    find_refusal,
     is_node,
     plain_base,
 )
@@ -67,9 +70,12 @@ async def stored(source: Source, shared: Shared, blobs: Blobs | None) -> Definit
     files = check_files(source.files, field=source.files_field)
     if source.configured and not source.entry_point and holds_no_code(files):
         return ConfigurationDefinition(files=await _kept(files, blobs))
-    entry_point = find_entry_point(
-        files, source.entry_point, field=source.entry_point_field, where=source.files_field
-    )
+    dockerfile = dockerfile_of(files)
+    entry_point = ""
+    if source.entry_point or not dockerfile:  # which says itself what is started
+        entry_point = find_entry_point(
+            files, source.entry_point, field=source.entry_point_field, where=source.files_field
+        )
     definition = SourceDefinition(
         files={path: digest_of(text.encode()) for path, text in files.items()},
         entry_point=entry_point,
@@ -78,6 +84,7 @@ async def stored(source: Source, shared: Shared, blobs: Blobs | None) -> Definit
         python=source.python or find_python(files, base, field=source.files_field),
     )
     _check_possible(definition, source, shared)
+    _check_engine_files(files, source.files_field)
     if is_node(definition):
         check_packages(files, field=source.files_field)
     plain = plain_base(definition.python, base) or base
@@ -94,8 +101,8 @@ def _requirements(source: Source, files: Mapping[str, str]) -> str:
 
 def _check_possible(definition: SourceDefinition, source: Source, shared: Shared) -> None:
     """Raise Invalid for what nothing here can build."""
-    obstacle = find_obstacle(definition, shared.base)
-    if obstacle is None or shared.installation.engine:
+    obstacle = find_refusal(definition, shared.base, shared.installation)
+    if obstacle is None:
         return
     fields = {
         "files": f"{source.files_field}.{obstacle.path}",
@@ -103,6 +110,15 @@ def _check_possible(definition: SourceDefinition, source: Source, shared: Shared
         "python": source.python_field,
     }
     raise Invalid(f"{obstacle.reason} {obstacle.cure}", field=fields[obstacle.part])
+
+
+def _check_engine_files(files: Mapping[str, str], field: str) -> None:
+    """Raise Invalid for what a container engine is not given."""
+    if path := dockerfile_of(files):
+        read_dockerfile(files[path], path=path, field=f"{field}.{path}")
+        return
+    for path in SYSTEM_FILES:
+        read_system_packages(files.get(path, ""), path=path, field=f"{field}.{path}")
 
 
 async def _kept(files: Mapping[str, str], blobs: Blobs | None) -> dict[str, str]:

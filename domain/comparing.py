@@ -12,8 +12,8 @@ from domain.execution import (
     Definition,
     ImageDefinition,
     SourceDefinition,
-    requirement_lines,
 )
+from domain.requirements import requirement_lines
 
 type Change = Literal["added", "removed", "changed"]
 

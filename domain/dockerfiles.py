@@ -25,6 +25,8 @@ _FROM = re.compile(r"(?P<image>\S+)(?:\s+AS\s+(?P<stage>[A-Za-z][\w.-]*))?", re.
 _COPY_FROM = re.compile(r"--from=(\S+)")
 _ELSEWHERE = re.compile(r"(?:https?|ftp|git|ssh)://|git@", re.IGNORECASE)
 _HEREDOC = re.compile(r"<<-?\s*[\"']?[A-Za-z_]")
+# Policy 5.6.1 and 5.6.12 of Debian.
+_DEBIAN_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(?:=[0-9][A-Za-z0-9.+:~-]*)?")
 _WORDS = frozenset(
     {
         "ADD",
@@ -89,6 +91,25 @@ def read_dockerfile(text: str, *, path: str = "Dockerfile", field: str = "files"
     if not any(each.word == "FROM" for each in instructions):
         raise Invalid(f"{path} has no FROM; it must say what it builds upon.", field=field)
     return Dockerfile(instructions, tuple(images))
+
+
+def read_system_packages(
+    text: str, *, path: str = "apt.txt", field: str = "files"
+) -> tuple[str, ...]:
+    """Return Debian packages, each `name` or `name=version`; raises Invalid for `field`."""
+    found: list[str] = []
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = raw.partition("#")[0].strip()
+        if not line:
+            continue
+        if not _DEBIAN_PACKAGE.fullmatch(line):
+            raise Invalid(
+                f"{path}, line {number}: {line[:100]!r} is not a Debian package, such as ffmpeg or "
+                "ffmpeg=7:5.1.6-0+deb12u1.",
+                field=field,
+            )
+        found.append(line)
+    return tuple(found)
 
 
 class _Reader:

@@ -5,19 +5,15 @@ The table is design.md 5; its public words are those of RunAgents' deploy API (c
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 from msgspec import Struct
 
+from domain.requirements import PROVIDED, is_elsewhere, normalised, requirement_lines
+
 type Mode = Literal["INSTANT_RUNTIME", "FAST_OVERLAY", "FULL_BUILD", "IMAGE"]
 type BuildProfile = Literal["none", "instant", "fast_overlay", "full"]
-
-# What is not among these is recorded, and refused by its build.
-SUPPORTED: frozenset[Mode] = frozenset({"INSTANT_RUNTIME", "FAST_OVERLAY", "IMAGE"})
-
-# Provided by every base environment: the in-sandbox module answers to both names.
-PROVIDED = frozenset({"argosy", "runagents"})
 
 # The base environment of a framework, by the names that the framework goes by in a deploy.
 FRAMEWORKS = {
@@ -34,8 +30,8 @@ _REQUIREMENT = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*([^;#]*)")
 NODE_SUFFIXES = (".js", ".mjs", ".cjs")
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+(?=@)")
-_DOCKERFILES = ("Dockerfile", "Containerfile")
-_SYSTEM_FILES = ("apt.txt", "packages.txt")
+DOCKERFILES = ("Dockerfile", "Containerfile")
+SYSTEM_FILES = ("apt.txt", "packages.txt")  # Debian packages, a line each
 
 
 class SourceDefinition(
@@ -92,21 +88,34 @@ class Installation(Struct, frozen=True, kw_only=True):
     """What an installation can do besides running sources over its bases.
 
     engine: a container engine builds what wants an environment of its own.
+    engine_network: what runs in such a build reaches a package index.
     """
 
     engine: bool = False
+    engine_network: bool = False
 
 
 class Obstacle(Struct, frozen=True, kw_only=True):
     """Why a source cannot run over any base, and what to do about it, in a sentence each.
 
     part: what of the definition it is. path: the file, where it is one.
+    engine: whether an engine can build it. network: whether that fetches packages.
     """
 
     part: Literal["files", "requirements", "python"]
     reason: str
     cure: str
     path: str = ""
+    engine: bool = False
+    network: bool = False
+
+    def stops(self, installation: Installation) -> bool:
+        """Whether it cannot be built there."""
+        return not (
+            self.engine
+            and installation.engine
+            and (installation.engine_network or not self.network)
+        )
 
 
 class Decision(Struct, frozen=True, kw_only=True):
@@ -143,12 +152,11 @@ class Image(Struct, frozen=True, kw_only=True):
 class Artifact(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The runnable result: a base environment and layers on top of it, addressed by digest.
 
-    base: the base environment's name.
-    source: digest of the source layer.
+    base: the base environment's name; empty where the image is all there is.
+    source: digest of the source layer; empty of what was deployed as an image.
     dependencies: digest of the dependency layer, empty when the base is enough.
     base_packages: digest of the layer of the base's packages, empty when it has none of its own.
-    image: what was deployed, or what can be pulled; None of what was not built. One that was
-        deployed as an image has neither base nor source.
+    image: what was deployed, or what can be pulled; None of what was not built.
     """
 
     base: str
@@ -244,38 +252,71 @@ def _decide_source(definition: SourceDefinition, base: Base) -> Decision:
 
 def find_obstacle(definition: SourceDefinition, base: Base) -> Obstacle | None:
     """Return the first thing that asks for an environment of its own, None if nothing does."""
-    for path in (*_DOCKERFILES, *_SYSTEM_FILES):
+    return next(_obstacles(definition, base), None)
+
+
+def find_refusal(
+    definition: SourceDefinition, base: Base, installation: Installation
+) -> Obstacle | None:
+    """Return the first obstacle that nothing here can build."""
+    found = _obstacles(definition, base)
+    return next((each for each in found if each.stops(installation)), None)
+
+
+def dockerfile_of(files: Iterable[str]) -> str:
+    """Return the path of a source's Dockerfile, empty if it has none."""
+    return next((path for path in DOCKERFILES if path in files), "")
+
+
+def _obstacles(definition: SourceDefinition, base: Base) -> Iterator[Obstacle]:
+    if path := dockerfile_of(definition.files):
+        # It says itself what its environment is made of.
+        yield Obstacle(
+            part="files",
+            path=path,
+            reason=f"{path} asks for an environment of its own.",
+            cure=f"Leave {path} out (.argosyignore), or have the operator configure a "
+            "container engine (ARGOSY_ENGINE).",
+            engine=True,
+        )
+        return
+    for path in SYSTEM_FILES:
         if path in definition.files:
-            return Obstacle(
+            yield Obstacle(
                 part="files",
                 path=path,
                 reason=f"{path} asks for an environment of its own.",
                 cure=f"Leave {path} out (.argosyignore), or have the operator configure a "
-                "container engine.",
+                "container engine and its network (ARGOSY_ENGINE, ARGOSY_ENGINE_NETWORK).",
+                engine=not is_node(definition),
+                network=True,
             )
     if is_node(definition):
-        return _node_obstacle(definition, base)
+        yield from _node_obstacles(definition, base)
+        return
     if plain_base(definition.python, base) is None:
-        return Obstacle(
+        yield Obstacle(
             part="python",
             reason=f"Python {definition.python} is required; here is {python_names(base)}.",
-            cure="Ask for one that is there, or have the operator install it (ARGOSY_PYTHONS).",
+            cure="Ask for one that is there, or have the operator install it (ARGOSY_PYTHONS) or "
+            "configure a container engine and its network (ARGOSY_ENGINE, ARGOSY_ENGINE_NETWORK).",
+            engine=True,
+            network=True,
         )
     for number, line in requirement_lines(definition.requirements):
-        if _is_elsewhere(line):
-            return Obstacle(
+        if is_elsewhere(line):
+            yield Obstacle(
                 part="requirements",
                 reason=f"requirements, line {number}: {_CREDENTIALS.sub('***', line)[:200]!r} "
                 "cannot be installed from the package index.",
                 cure="Write the name of a package and its version, such as httpx>=0.28; put code "
                 "of your own among the source's files.",
             )
-    return None
 
 
-def _node_obstacle(definition: SourceDefinition, base: Base) -> Obstacle | None:
+def _node_obstacles(definition: SourceDefinition, base: Base) -> Iterator[Obstacle]:
     if not base.node:
-        return Obstacle(
+        yield Obstacle(
             part="files",
             path=definition.entry_point,
             reason=f"{definition.entry_point} is JavaScript, and this server has no Node.",
@@ -283,22 +324,11 @@ def _node_obstacle(definition: SourceDefinition, base: Base) -> Obstacle | None:
             "/usr/bin/node.",
         )
     if any(requirement_lines(definition.requirements)):
-        return Obstacle(
+        yield Obstacle(
             part="requirements",
             reason=f"The requirements are Python's, and {definition.entry_point} is JavaScript.",
             cure="Remove them, or name an entry point in Python.",
         )
-    return None
-
-
-def _is_elsewhere(line: str) -> bool:
-    """Whether a requirement is an option of pip, a URL or a path."""
-    head = line.partition(";")[0].strip()
-    return (
-        head.startswith(("-", "."))
-        or "/" in head.partition(" --")[0]
-        or head.endswith((".whl", ".tar.gz", ".zip"))
-    )
 
 
 def python_names(base: Base) -> str:
@@ -319,32 +349,6 @@ def missing_requirements(requirements: str, base: Base) -> list[str]:
         if (found := _REQUIREMENT.match(line)) is None
         or not _provided(found.group(1), found.group(2).strip(), base)
     ]
-
-
-def requirement_lines(requirements: str) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a pip requirements text, and the number at which each begins, from 1.
-
-    Without comments and blanks; continuations are joined.
-    """
-    pending = ""
-    start = 1
-    for number, raw in enumerate(requirements.removeprefix("\ufeff").splitlines(), 1):
-        if not pending:
-            start = number
-        if raw.endswith("\\"):
-            pending += raw[:-1] + " "
-            continue
-        line = re.sub(r"(^|\s)#.*$", "", pending + raw).strip()
-        pending = ""
-        if line:
-            yield start, line
-    if pending.strip():
-        yield start, pending.strip()
-
-
-def normalised(name: str) -> str:
-    """Return a package name as PEP 503 compares them."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _provided(name: str, demands: str, base: Base) -> bool:

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 import msgspec
 
 from domain.agents import Version
-from domain.execution import SUPPORTED, Definition, Image, Mode, digest_of
+from domain.execution import Definition, Image, Mode, digest_of
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 
 # Modes whose builds make an image, too.
-WITH_IMAGE: frozenset[Mode] = SUPPORTED & {"FAST_OVERLAY", "FULL_BUILD"}
+WITH_IMAGE: frozenset[Mode] = frozenset({"FAST_OVERLAY", "FULL_BUILD"})
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # our names of machines, and images' own
 PORT = 8080  # where an image that speaks HTTP listens (RunAgents contract, 5)

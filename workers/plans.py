@@ -105,6 +105,8 @@ async def plan_run(
             harness = find_harness("source")
             if version.artifact is None:
                 return CannotRun(reason="build_failed", detail=version.detail or "It is not built.")
+            if not version.artifact.base:
+                harness, files, entry_point = find_harness("image"), {}, ""
         case ConfigurationDefinition():  # its files are not run, and nothing there could read them
             harness, files, entry_point = find_harness("native"), {}, ""
         case ImageDefinition():
@@ -165,9 +167,9 @@ async def plan_run(
 
 
 async def _image(workshop: Workshop, stage: Stage, version: agents.Version) -> UnpackedImage | None:
-    """Return the image that was deployed, ready on this machine; None if none was."""
+    """Return the image that is all there is, ready on this machine; None if there is a base."""
     image = version.artifact.image if version.artifact else None
-    if image is None or not isinstance(version.definition, ImageDefinition):
+    if version.artifact is None or image is None or version.artifact.base:
         return None
     path = await workshop.layers.image(image)
     return await asyncio.to_thread(find_image, path, stage.base)

@@ -151,16 +151,12 @@ class Deployed(Struct, frozen=True, kw_only=True):
 
 
 class Preview(Struct, frozen=True, kw_only=True):
-    """What a deploy would do. unchanged: nothing, as `version` and `revision` are there already.
-
-    supported: False where its build would be refused.
-    """
+    """What a deploy would do. unchanged: nothing, as `version` and `revision` are there already."""
 
     name: str
     version: int
     revision: int
     unchanged: bool = False
-    supported: bool = True
     execution_mode: str = ""
     build_required: bool = False
     build_profile: str = ""

@@ -5,7 +5,8 @@ from packaging.requirements import Requirement
 
 from adapters.base_locks import FOLDER, base_names, read_lock
 from adapters.bases import find_base
-from domain.execution import FRAMEWORKS, normalised
+from domain.execution import FRAMEWORKS
+from domain.requirements import normalised
 
 PYTHONS = ("3.11", "3.13")
 

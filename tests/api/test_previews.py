@@ -51,7 +51,6 @@ async def test_a_preview_says_what_the_deploy_then_does(
     assert (preview["execution_mode"], preview["build_required"]) == (mode, build)
     assert reason in preview["decision_reason"]
     assert (preview["version"], preview["revision"], preview["unchanged"]) == (1, 1, False)
-    assert preview["supported"] is True
     assert (await api.services.store.head(), blobs(api)) == (head, stored)
 
     made = (await api.ask("POST", "/v1/workspaces/default/deployments", json=body)).json()

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.conftest import require
@@ -19,6 +21,7 @@ events_logger = "file"
 tmp_dir = "{root}/tmp"
 """
 _STORAGE = '[storage]\ndriver = "overlay"\ngraphroot = "{root}/graph"\nrunroot = "{root}/run"\n'
+_SERVE = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec podman system service --time=0"
 _REGISTRIES = 'unqualified-search-registries = ["localhost"]\n'
 
 
@@ -77,3 +80,23 @@ def as_flags(option: str, values: Sequence[str] | Mapping[str, str]) -> list[str
     """Return an option once for each value, or for each `name=value`."""
     items = [f"{k}={v}" for k, v in values.items()] if isinstance(values, Mapping) else values
     return [word for each in items for word in (option, each)]
+
+
+@contextmanager
+def serve(engine: Engine) -> Generator[Path]:
+    """Serve the engine's API; yields the socket, which listens already."""
+    path = Path(engine.environment["HOME"]) / "api.sock"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen(128)
+        with subprocess.Popen(
+            ["/bin/sh", "-c", _SERVE],
+            env=engine.environment,
+            stdin=listening,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as service:
+            try:
+                yield path
+            finally:
+                service.terminate()

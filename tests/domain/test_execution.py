@@ -16,11 +16,10 @@ from domain.execution import (
     find_obstacle,
     instant_artifact,
     missing_requirements,
-    normalised,
     plain_base,
-    requirement_lines,
     source_digest,
 )
+from domain.requirements import normalised, requirement_lines
 
 BASE = Base(
     name="python-3.11", python="3.11", packages={"httpx": "0.28.1", "typing-extensions": "4"}

@@ -12,7 +12,6 @@ ANSWER = {
     "version": 2,
     "revision": 3,
     "unchanged": False,
-    "supported": True,
     "execution_mode": "FAST_OVERLAY",
     "build_required": True,
     "build_profile": "fast_overlay",
@@ -55,16 +54,6 @@ def test_a_dry_run_for_programs_is_what_the_server_says(
     done = argosy("deploy", folder(tmp_path / "echo"), "--dry-run", "--json")
 
     assert json.loads(done.out) == ANSWER
-
-
-def test_what_the_server_would_refuse_to_build_is_said(
-    server: RecordedServer, argosy: Cli, tmp_path: Path
-) -> None:
-    server.answer("POST", PREVIEW, Answer(body={**ANSWER, "supported": False}))
-
-    done = argosy("deploy", folder(tmp_path / "echo"), "--dry-run")
-
-    assert "the deploy would fail" in done.err
 
 
 def test_watching_and_a_dry_run_exclude_each_other(argosy: Cli, tmp_path: Path) -> None:

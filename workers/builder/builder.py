@@ -18,15 +18,18 @@ from domain.execution import (
     Definition,
     ImageDefinition,
     Mode,
+    Obstacle,
     SourceDefinition,
     chosen_base,
     decide_mode,
     find_obstacle,
+    find_refusal,
     plain_base,
     source_digest,
 )
 from domain.image_references import read_reference
 from workers.builder.base_layers import make_base_layer
+from workers.builder.engine.steps import build_by_engine
 from workers.builder.failures import Failure, last_output
 from workers.builder.journal import CallbackRaised, Journal, Log, Planned
 from workers.builder.oci.making import make_image
@@ -35,7 +38,13 @@ from workers.builder.plan import Lock, resolve
 from workers.builder.requirements import Requirements, read_requirements
 from workers.builder.sources import resolve_from_source
 from workers.builder.tools import BuildTools
-from workers.images.fetching import fetch_image, open_repository, resolve_image, unpack_image
+from workers.images.fetching import (
+    check_program,
+    fetch_image,
+    open_repository,
+    resolve_image,
+    unpack_image,
+)
 
 SOURCE = "source"  # the step
 
@@ -117,9 +126,7 @@ class _Build:
             await self._journal.plan(decision.mode, decision.reason)
             return self._journal.succeeded(None)
         if obstacle := find_obstacle(definition, self._tools.base):
-            await self._journal.plan("FULL_BUILD", obstacle.reason)
-            detail = f"This server does not build environments of their own. {obstacle.reason}"
-            return self._journal.failed(Failure(step="plan", detail=detail, hint=obstacle.cure))
+            return await self._of_its_own(definition, obstacle)
         self._tools = self._tools.of(base)
         requirements = read_requirements(definition.requirements)
         if isinstance(requirements, Failure):
@@ -137,6 +144,21 @@ class _Build:
             await self._journal.say(f"{self._journal.evidence}The base is {base.name} instead.")
         return await self._over_plain(definition, requirements, base)
 
+    async def _of_its_own(self, definition: SourceDefinition, obstacle: Obstacle) -> BuildEnded:
+        """Have a container engine build what no base can be."""
+        tools, journal = self._tools, self._journal
+        refusal = find_refusal(definition, tools.base, tools.settings.installation)
+        if refusal:
+            await journal.plan("FULL_BUILD", refusal.reason)
+            detail = f"This server does not build environments of their own. {refusal.reason}"
+            return journal.failed(Failure(step="plan", detail=detail, hint=refusal.cure))
+        image = await build_by_engine(tools, self._request, definition, obstacle.reason, journal)
+        if isinstance(image, Failure):
+            return journal.failed(image)
+        await journal.say("Ready")
+        source = source_digest(definition.files)
+        return journal.succeeded(Artifact(base="", source=source, image=image))
+
     async def _image(self, definition: ImageDefinition) -> BuildEnded:
         """Fetch a container image and see that it can be run."""
         tools, workspace = self._tools, self._request.workspace_id
@@ -149,6 +171,8 @@ class _Build:
             resolved = await resolve_image(repository, reference)
             if isinstance(resolved, Failure):
                 return self._journal.failed(resolved)
+            if idle := check_program(self._journal.step, resolved.config):
+                return self._journal.failed(idle)
             evidence = f"{reference} is {resolved.image.manifest}, for {resolved.platform}."
             await self._journal.say(evidence)
             await self._journal.plan("IMAGE", evidence)
@@ -158,7 +182,7 @@ class _Build:
             return self._journal.failed(fetched)
         self._journal.cached = fetched
         await self._journal.enter("unpack")
-        refused = await unpack_image(tools, resolved)
+        refused = await unpack_image(tools, resolved.image)
         if refused:
             return self._journal.failed(refused)
         await self._journal.say("Ready")

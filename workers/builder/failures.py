@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from domain.execution import Mode, normalised
+from domain.execution import Mode
+from domain.requirements import normalised
 
 MAX_DETAIL = 2_000  # characters
 MAX_COMPLAINT = 100_000  # characters of it, its end, that are looked through

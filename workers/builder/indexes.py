@@ -79,7 +79,7 @@ def find_index(setting: str, environment: Mapping[str, str]) -> PackageIndex:
 def with_credentials(index: PackageIndex, url: str) -> str:
     """Return a file's URL with the credentials of the index on the same host, if it has any."""
     parts = urlsplit(url)
-    for name, place in _index_urls(index.environment):
+    for name, place in index_urls(index.environment):
         known = urlsplit(place)
         user, at, host = known.netloc.rpartition("@")
         if (known.scheme, host) != (parts.scheme, parts.netloc):
@@ -92,7 +92,7 @@ def with_credentials(index: PackageIndex, url: str) -> str:
     return url
 
 
-def _index_urls(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def index_urls(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the name, if any, and the URL of each index that uv's variables say."""
     for variable in ("UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL"):
         for entry in environment.get(variable, "").split():

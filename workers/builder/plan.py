@@ -13,7 +13,8 @@ from msgspec import Struct
 
 from adapters.pins import Pinned, read_pins
 from domain.errors import NotFound
-from domain.execution import PROVIDED, Base, digest_of
+from domain.execution import Base, digest_of
+from domain.requirements import PROVIDED
 from workers.builder.failures import Failure, explain
 from workers.builder.memory import recall_as, remember
 from workers.builder.programs import Say

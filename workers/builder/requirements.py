@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 from packaging.requirements import InvalidRequirement, Requirement
 
-from domain.execution import PROVIDED, normalised, requirement_lines
+from domain.requirements import PROVIDED, normalised, requirement_lines
 from workers.builder.failures import Failure
 
 MAX_LINES = 1_000

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from domain.execution import normalised
+from domain.requirements import normalised
 from workers.builder.failures import Failure, explain
 from workers.builder.indexes import with_credentials
 from workers.builder.programs import OUT, Say, online_spec, run_program, script

@@ -19,7 +19,8 @@ from packaging.version import InvalidVersion, Version
 
 from adapters.scratch import disk_work, scratch_directory
 from domain.errors import NotFound
-from domain.execution import digest_of, normalised
+from domain.execution import digest_of
+from domain.requirements import normalised
 from workers.archives import EPOCH, LayerRefused
 from workers.builder.building_failures import build_failed, unmet
 from workers.builder.failures import Failure

@@ -114,7 +114,6 @@ async def resolve_image(repository: Repository, reference: Reference) -> Resolve
         theirs = f"{config.os}/{config.architecture}"
         if theirs != here():
             return _other_platform(reference, theirs)
-        read_program(config)
     except FetchFailed as error:
         return error.failure
     except LayerRefused as refusal:
@@ -129,6 +128,15 @@ async def resolve_image(repository: Repository, reference: Reference) -> Resolve
         bytes=sum(max(0, layer.size) for layer in image.layers),
         platform=theirs,
     )
+
+
+def check_program(step: str, config: bytes) -> Failure | None:
+    """Say if an image does not say what is to be started."""
+    try:
+        read_program(read_config(config))
+    except LayerRefused as refusal:
+        return Failure(step=step, detail=refusal.detail, hint=_PUSH_AGAIN)
+    return None
 
 
 async def fetch_image(
@@ -169,10 +177,10 @@ async def fetch_image(
     return was_there
 
 
-async def unpack_image(tools: BuildTools, resolved: Resolved) -> Failure | None:
+async def unpack_image(tools: BuildTools, image: Image) -> Failure | None:
     """Unpack it on this machine, which shows whether it can be."""
     try:
-        await tools.layers.image(resolved.image, max_mb=tools.limits.disk_mb)
+        await tools.layers.image(image, max_mb=tools.limits.disk_mb)
     except LayerRefused as refusal:
         return Failure(
             step="unpack",

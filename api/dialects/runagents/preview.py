@@ -11,7 +11,7 @@ from api.dialects.runagents.bodies import deploy_body
 from api.dialects.runagents.deploy import asked_for
 from api.dialects.runagents.namespaces import open_place_of
 from api.previews import foresee
-from domain.execution import SUPPORTED, BuildProfile, Mode
+from domain.execution import BuildProfile, Mode
 from domain.handling import Unit
 
 type UserState = Literal["instant", "preparing_runtime", "compatibility_setup"]
@@ -40,7 +40,7 @@ SHOWN: dict[Mode, Shown] = {
 class Details(Struct, frozen=True, kw_only=True):
     """The same as in a deploy's answer. execution_kind: `source`, `image` or `configuration`.
 
-    support_level: `unsupported` for what is recorded and then refused by its build.
+    support_level: always the same: what is not supported is refused, as by the deploy.
     """
 
     execution_mode: Mode
@@ -48,7 +48,7 @@ class Details(Struct, frozen=True, kw_only=True):
     build_profile: BuildProfile
     decision_reason: str
     execution_kind: str
-    support_level: Literal["supported", "unsupported"]
+    support_level: Literal["supported"] = "supported"
 
 
 class PreviewAnswer(Struct, frozen=True, kw_only=True):
@@ -86,6 +86,5 @@ async def preview_agent(
             build_profile=decision.build_profile,
             decision_reason=decision.reason,
             execution_kind=str(asked.definition.__struct_config__.tag),
-            support_level="supported" if decision.mode in SUPPORTED else "unsupported",
         ),
     )

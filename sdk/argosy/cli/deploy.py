@@ -130,8 +130,6 @@ def _preview(client: Any, source: Any, settings: dict[str, Any], as_json: bool) 
             ("why", found.decision_reason),
         ]
     )
-    if not found.supported:
-        step("The server does not run this mode: the deploy would fail.")
     step("Nothing was changed.")
 
 

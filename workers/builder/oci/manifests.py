@@ -29,6 +29,11 @@ def image_config(
 ) -> bytes:
     """Return the configuration. python: the interpreter's path. layers: each with what it is."""
     machine = platform.machine()
+    packages = ((DEPENDENCIES, artifact.dependencies), (BASE, artifact.base_packages))
+    places = [place for place, digest in packages if digest]
+    environment = dict(agent_environment(agent_name, definition, places))
+    if find_certificates() is not None:
+        environment["SSL_CERT_FILE"] = CERTIFICATES
     labels = {
         "org.opencontainers.image.title": agent_name,
         "org.opencontainers.image.revision": artifact.source,
@@ -41,7 +46,7 @@ def image_config(
         "config": {
             "User": "1000:1000",
             "ExposedPorts": {f"{PORT}/tcp": {}},
-            "Env": [f"{k}={v}" for k, v in _environment(agent_name, definition, artifact).items()],
+            "Env": [f"{k}={v}" for k, v in environment.items()],
             "Entrypoint": [python, *PYTHON_FLAGS, "-S", "-c", START.format("_server"), RUNTIME],
             "WorkingDir": SOURCE,
             "Labels": labels,
@@ -64,12 +69,11 @@ def image_manifest(config: bytes, layers: Sequence[Layer]) -> bytes:
     return msgspec.json.encode(manifest)
 
 
-def _environment(
-    agent_name: str, definition: SourceDefinition, artifact: Artifact
+def agent_environment(
+    agent_name: str, definition: SourceDefinition, packages: Sequence[str]
 ) -> dict[str, str]:
-    packages = ((DEPENDENCIES, artifact.dependencies), (BASE, artifact.base_packages))
-    children = [*(place for place, digest in packages if digest), RUNTIME]
-    environment = {
+    """Return what the modules that start an agent in an image read. packages: where they are."""
+    return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "LANG": "C.UTF-8",
         "HOME": "/tmp",  # noqa: S108 - inside, and the only place to write to
@@ -77,14 +81,11 @@ def _environment(
         "AGENT_NAME": agent_name,
         "USER_ENTRY_POINT": definition.entry_point,
         # As in a sandbox: the agent's own interpreter ignores these, those it starts do not.
-        "PYTHONPATH": ":".join(children),
+        "PYTHONPATH": ":".join((*packages, RUNTIME)),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
         "PYTHONUTF8": "1",
     }
-    if find_certificates() is not None:
-        environment["SSL_CERT_FILE"] = CERTIFICATES
-    return environment
 
 
 # Any: the documents are those of the OCI image specification.
