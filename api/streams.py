@@ -18,6 +18,7 @@ from domain.builds import BUILD
 from domain.catalog import API_KEY, MODEL_PROVIDER, POLICY, TOOL
 from domain.decider import Decider
 from domain.deployments import DEPLOYMENT
+from domain.drafts import DRAFT
 from domain.ids import split_stream
 from domain.runs import RUN
 from domain.workspaces import WORKSPACE
@@ -34,6 +35,7 @@ DECIDERS: dict[str, Decider[Any, Any, Any]] = {
         AGENT,
         BUILD,
         DEPLOYMENT,
+        DRAFT,
         RUN,
     )
 }

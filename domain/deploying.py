@@ -11,6 +11,7 @@ from domain.builds import BUILD
 from domain.catalog import Tool
 from domain.deployments import DEPLOYMENT, Settings
 from domain.documents import POLICIES, TOOLS, Applied, apply_document
+from domain.drafts import DRAFT, CompleteDraft
 from domain.errors import Invalid, NotFound
 from domain.execution import (
     Base,
@@ -34,6 +35,7 @@ class Deploy(Struct, frozen=True, kw_only=True):
 
     binds, maps: policies and rewritten URLs that are named now, and must make sense; those that
     `settings` keeps from before need not.
+    completes: the draft that this deploys, at the version at which it was read.
     """
 
     workspace_id: str
@@ -43,6 +45,7 @@ class Deploy(Struct, frozen=True, kw_only=True):
     tools: Mapping[str, BasicTool] = {}
     binds: Sequence[str] = ()
     maps: Mapping[str, str] = {}
+    completes: CompleteDraft | None = None
 
 
 class Deployed(Struct, frozen=True, kw_only=True):
@@ -70,6 +73,8 @@ async def deploy(unit: Unit, wanted: Deploy, base: Base, new_id: Callable[[], st
     The same name updates in place; what is the same as before is not made again: an unchanged
     definition keeps its version, unchanged settings keep the revision.
     """
+    if wanted.completes:
+        await unit.decide(DRAFT, wanted.completes.draft_id, wanted.completes)
     applied = await _tools(unit, wanted, new_id)
     await _check_names(unit, wanted)
     decision = decide_mode(wanted.definition, base)

@@ -6,7 +6,7 @@ from functools import cache
 
 import msgspec
 
-from domain import agents, builds, catalog, deployments, entries, runs, workspaces
+from domain import agents, builds, catalog, deployments, drafts, entries, runs, workspaces
 from domain.decider import Event, Unknown
 from domain.lenient import lenient_decoder
 
@@ -40,6 +40,11 @@ FOLDING: tuple[type[Event], ...] = (
     catalog.DocumentApplied,
     catalog.DocumentRevised,
     catalog.DocumentArchived,
+    drafts.DraftCreated,
+    drafts.DraftRevised,
+    drafts.DraftCompleted,
+    drafts.DraftAbandoned,
+    drafts.DraftArchived,
 )
 
 # These are only read as part of their stream; they have no position and take no lock.

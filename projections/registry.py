@@ -4,6 +4,7 @@ from projections.agents import AGENTS
 from projections.builds import BUILDS
 from projections.deployments import DEPLOYMENTS
 from projections.documents import DOCUMENTS
+from projections.drafts import DRAFTS
 from projections.keys import KEYS
 from projections.projection import Projection
 from projections.runs import RUNS
@@ -16,5 +17,6 @@ PROJECTIONS: tuple[Projection, ...] = (
     AGENTS,
     BUILDS,
     DEPLOYMENTS,
+    DRAFTS,
     RUNS,
 )

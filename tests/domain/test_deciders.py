@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain import agents, builds, catalog, deployments, execution, runs, workspaces
+from domain import agents, builds, catalog, deployments, drafts, execution, runs, workspaces
 from domain.decider import Decider, Event
 from domain.errors import ArgosyError
 from domain.registry import FOLDING, decode, encode
@@ -14,6 +14,11 @@ from tests.fuzzing.effort import examples
 from tests.goldens import example
 
 numbers = st.integers(1, 3)
+contents = st.builds(
+    drafts.DraftContent,
+    llm_configs=st.none()
+    | st.lists(st.builds(deployments.ModelConfig, monthly_budget_usd=st.none()), max_size=2),
+)
 
 # Any: one strategy for all deciders; each is given commands of its own.
 COMMANDS: dict[str, list[st.SearchStrategy[Any]]] = {
@@ -80,11 +85,19 @@ COMMANDS: dict[str, list[st.SearchStrategy[Any]]] = {
         ),
         st.builds(catalog.ArchiveDocument),
     ],
+    "draft": [
+        st.builds(drafts.CreateDraft, content=contents),
+        st.builds(drafts.ReviseDraft, changes=contents, expected_version=st.none() | numbers),
+        st.builds(drafts.CompleteDraft, expected_version=st.none() | numbers),
+        st.builds(drafts.AbandonDraft, expected_version=st.none() | numbers),
+        st.builds(drafts.ArchiveDraft, expected_version=st.none() | numbers),
+    ],
 }
 # Of each stream: its last event, after which nothing happens any more.
 LAST = {
     *(workspaces.WorkspaceArchived, agents.AgentArchived, builds.BuildEnded),
     *(deployments.DeploymentArchived, runs.RunEnded, catalog.DocumentArchived),
+    drafts.DraftArchived,
 }
 DECIDERS: list[Decider[Any, Any, Any]] = [
     workspaces.WORKSPACE,
@@ -93,6 +106,7 @@ DECIDERS: list[Decider[Any, Any, Any]] = [
     deployments.DEPLOYMENT,
     runs.RUN,
     catalog.TOOL,
+    drafts.DRAFT,
 ]
 
 

@@ -42,13 +42,14 @@ ARTIFACT = Artifact(base="python-3.13", source="sha256:02", dependencies="sha256
 class Deploys:
     """Deploys and ends builds, with ids that can be told apart."""
 
-    def __init__(self, commands: Commands) -> None:
+    def __init__(self, commands: Commands, prefix: str = "id") -> None:
         self.commands = commands
+        self._prefix = prefix
         self._ids = count(1)
 
     async def send(self, wanted: Deploy) -> Deployed:
         async def work(unit: Unit) -> Deployed:
-            return await deploy(unit, wanted, BASE, lambda: f"id{next(self._ids)}")
+            return await deploy(unit, wanted, BASE, lambda: f"{self._prefix}{next(self._ids)}")
 
         return (await self.commands.run(work, ME, key=wanted.name)).value
 

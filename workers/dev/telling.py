@@ -37,6 +37,11 @@ SHOWN = {
     "document.applied": ("name",),
     "document.revised": ("revision",),
     "document.archived": (),
+    "draft.created": (),
+    "draft.revised": (),
+    "draft.completed": ("agent_name",),
+    "draft.abandoned": (),
+    "draft.archived": (),
 }
 MOST_TEXT = 100
 # Also line separators, and what turns the direction of writing.
