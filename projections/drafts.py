@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -32,11 +32,11 @@ from projections.reads import Page, ReadModels
 
 
 class DraftRow(Struct, frozen=True, kw_only=True):
-    """A draft in a list. `deployed_as`: the agent's name, empty unless a deploy completed it."""
+    """A draft as it is shown. `deployed_as`: an agent, empty unless a deploy completed it."""
 
     id: str
     workspace_id: str
-    status: DraftStatus | Literal["archived"]
+    status: DraftStatus
     version: int
     content: DraftContent
     deployed_as: str
@@ -114,5 +114,5 @@ async def list_drafts(
 
 
 def _row(row: dict[str, Any]) -> DraftRow:
-    content = msgspec.json.decode(row["content"], type=DraftContent)
-    return DraftRow(**{**row, "content": content})
+    content = msgspec.json.decode(row.pop("content"), type=DraftContent)
+    return DraftRow(content=content, **row)

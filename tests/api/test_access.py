@@ -96,6 +96,7 @@ async def test_another_workspaces_key_sees_nothing(api: Api) -> None:
         "reference": "v1",
         "digest": "sha256:" + "0" * 64,
         "artifact_id": run["id"],
+        "draft_id": (await api.ask("POST", "/api/deploy-drafts")).json()["id"],
     }
     bodies: dict[str, dict[str, Any]] = {
         "/v1/workspaces/{workspace:str}/deployments": {

@@ -138,7 +138,6 @@ BAD: list[tuple[dict[str, Any] | bytes, str]] = [
     ({"agent_name": "a", "source_files": {}}, "image, source_files or artifact_id"),
     ({"agent_name": "a", "system_prompt": "x"}, "image, source_files or artifact_id"),
     ({"agent_name": "a", "artifact_id": "art-1"}, "art-1"),
-    ({"agent_name": "a", "draft_id": "d-1"}, "d-1"),
     ({"agent_name": "a", "namespace": "other", "source_files": GOOD_FILES}, "namespace"),
     ({"agent_name": "a", "source_files": {"agent.py": 1}}, "source_files.agent.py"),
     ({"agent_name": "a", "source_files": {"../x.py": ""}}, "leaves the tree"),

@@ -16,6 +16,8 @@ from domain.tools import BasicTool
 
 MAX_NAMES = 200  # tools, policies or models of one deploy
 
+type ModelRole = Literal["chat", "default", "embedding", "classify", "reranking"]
+
 
 class NewTool(Struct, frozen=True, kw_only=True):
     """One of `tools_to_create`."""
@@ -40,7 +42,7 @@ class LlmConfig(Struct, frozen=True, kw_only=True):
 
     provider: ModelVendor
     model: str
-    role: Literal["chat", "default", "embedding", "classify", "reranking"] | None = None
+    role: ModelRole | None = None
     model_provider: str | None = None
     monthly_budget_usd: float | None = None
 

@@ -18,6 +18,7 @@ from api.dialects.runagents.bodies import (
     models_of,
     tools_of,
 )
+from api.dialects.runagents.drafts import drafted
 from api.dialects.runagents.namespaces import open_place_of
 from api.sources import Source, check_environment, check_text, stored
 from api.tenancy import Place
@@ -82,6 +83,9 @@ async def asked_for(
 
     blobs: where files are stored, None for a preview. Raises Malformed and Invalid.
     """
+    draft = await drafted(call, place, body) if body.draft_id else None
+    if draft:
+        body = draft.body
     name = _checked(body, place)
     tools = tools_of(body.tools_to_create or [])
     given = _settings(body)
@@ -96,6 +100,7 @@ async def asked_for(
             tools=tools,
             binds=body.policies or (),
             maps=body.tool_url_mappings or {},
+            completes=await draft.completes(unit, name) if draft else None,
         )
 
     return name, wanted
@@ -111,9 +116,6 @@ def _checked(body: DeployBody, place: Place) -> str:
             f"namespace {body.namespace[:100]!r} does not match the workspace {place.slug!r}",
             field="namespace",
         )
-    # Nothing can be stored as a draft here yet, so none is ever found.
-    if body.draft_id:
-        raise Malformed(f"deploy draft {body.draft_id[:100]!r} was not found", field="draft_id")
     if not body.image and not body.source_files and not body.artifact_id:
         raise Malformed(
             "no valid deploy source: image, source_files or artifact_id is required",

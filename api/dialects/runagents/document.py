@@ -19,6 +19,7 @@ from api.calls import provide_call
 from api.dialects.runagents import (
     artifacts,
     deploy,
+    drafts,
     invoke,
     model_providers,
     policies,
@@ -27,6 +28,7 @@ from api.dialects.runagents import (
 )
 from api.dialects.runagents.artifacts import ArtifactBody
 from api.dialects.runagents.bodies import DeployBody, InvokeBody
+from api.dialects.runagents.draft_bodies import DraftBody, DraftChange, DraftEnd
 from api.dialects.runagents.model_providers import ProviderBody
 from api.dialects.runagents.namespaces import HEADER
 from api.dialects.runagents.policies import PolicyBody
@@ -49,8 +51,13 @@ BODIES: Mapping[HTTPRouteHandler, type[msgspec.Struct]] = {
     policies.replace_policy: PolicyBody,
     model_providers.apply_model_provider: ProviderBody,
     artifacts.store_artifact: ArtifactBody,
+    drafts.create_draft: DraftBody,
+    drafts.change_draft: DraftChange,
+    drafts.complete_draft: DraftEnd,
+    drafts.abandon_draft: DraftEnd,
 }
-WITHOUT_NULLS = {ToolBody, PolicyBody, ProviderBody, ArtifactBody}
+CAN_BE_LEFT_OUT = {DraftBody, DraftChange, DraftEnd}
+WITHOUT_NULLS = {ToolBody, PolicyBody, ProviderBody, ArtifactBody, *CAN_BE_LEFT_OUT}
 ERROR: dict[str, Any] = {
     "type": "object",
     "required": ["error"],
@@ -126,19 +133,21 @@ def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
     return {**schema, "properties": properties} if properties else schema
 
 
-def _bodies(app: Litestar) -> dict[tuple[str, str], str]:
-    """Return the names of what is read, by method and path."""
-    names = {handler.fn: body.__name__ for handler, body in BODIES.items()}
+def _bodies(app: Litestar) -> dict[tuple[str, str], type[msgspec.Struct]]:
+    """Return what is read, by method and path."""
+    bodies = {handler.fn: body for handler, body in BODIES.items()}
     return {
-        (method.lower(), path.path_format): names[handler.fn]
+        (method.lower(), path.path_format): bodies[handler.fn]
         for path in app.routes
         for handler in getattr(path, "route_handlers", ())
         for method in handler.http_methods
-        if handler.fn in names
+        if handler.fn in bodies
     }
 
 
-def _completed(method: str, operation: dict[str, Any], body: str | None) -> dict[str, Any]:
+def _completed(
+    method: str, operation: dict[str, Any], body: type[msgspec.Struct] | None
+) -> dict[str, Any]:
     # Litestar documents its own 400, which nobody gets here.
     answers = {code: answer for code, answer in operation["responses"].items() if code != "400"}
     error = {"application/json": {"schema": {"$ref": REFERENCE.format(name="Error")}}}
@@ -156,6 +165,9 @@ def _completed(method: str, operation: dict[str, Any], body: str | None) -> dict
         },
     }
     if body:
-        reference = {"schema": {"$ref": REFERENCE.format(name=body)}}
-        completed["requestBody"] = {"required": True, "content": {"application/json": reference}}
+        reference = {"schema": {"$ref": REFERENCE.format(name=body.__name__)}}
+        completed["requestBody"] = {
+            "required": body not in CAN_BE_LEFT_OUT,
+            "content": {"application/json": reference},
+        }
     return completed
