@@ -258,7 +258,7 @@ async def test_what_is_no_draft_at_all_is_named(
 
 async def test_a_version_that_none_can_be_is_named(api: Api) -> None:
     path = f"{PATH}/{(await begin(api))['id']}"
-    for version in (0, -1, "two", 1.5):
+    for version in (0, -1, "two", 1.5, "null"):
         body = {"expected_version": version}
         for method, asked in (("PATCH", path), ("POST", f"{path}/complete")):
             answer = await api.ask(method, asked, json=body)

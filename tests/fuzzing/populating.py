@@ -36,6 +36,8 @@ def populate(served: Served) -> Mapping[str, list[str]]:
         made(f"{workspace}/deployments", name="echo", source={"files": FILES})
         made(f"{workspace}/deployments", name="built", source={"files": NEEDY})
         runs = [made(f"{workspace}/deployments/echo/runs", message="hi")["id"] for _ in range(2)]
+        artifact = made("/api/workflow-artifacts", source_files=FILES)["id"]
+        drafts = [made("/api/deploy-drafts", artifact_id=artifact)["id"] for _ in range(SPARE)]
         shown = client.get(f"{workspace}/deployments/built").json()
         workspace_id = client.get(workspace).json()["id"]
         build = client.get(f"{workspace}/builds").json()["items"][0]["id"]
@@ -50,6 +52,8 @@ def populate(served: Served) -> Mapping[str, list[str]]:
         "build_id": [build],
         "agent_id": agents,
         "deployment_id": [shown["id"]],
+        "artifact_id": [artifact],
+        "draft_id": drafts,
         "stream": [f"run-{runs[0]}", f"build-{build}", f"agent-{agents[0]}"],
         "file_path": ["answer.txt"],
     }

@@ -23,7 +23,6 @@ from api.dialects.runagents.draft_bodies import (
 from api.dialects.runagents.namespaces import open_place_of, place_of
 from api.documents import PAGE
 from api.folding import fold, is_id, missing
-from api.following import MAX_NUMBER
 from api.paging import caught_up
 from api.tenancy import Place
 from api.times import stamp
@@ -47,11 +46,8 @@ from projections.drafts import DraftRow, list_drafts
 
 NOUN = "deploy draft"
 
-# Of a number that may be left out, Litestar documents no bounds.
-ExpectedVersion = Annotated[
-    int | None,
-    QueryParameter(ge=1, le=MAX_NUMBER, schema_extra={"minimum": 1, "maximum": MAX_NUMBER}),
-]
+# A text, empty where it is left out: for a number that may be, Litestar takes `null` as well.
+ExpectedVersion = Annotated[str, QueryParameter(pattern="^([1-9][0-9]{0,15})?$")]
 
 
 class DraftChanged(Struct, frozen=True):
@@ -139,10 +135,11 @@ async def delete_draft(
     draft_id: FromPath[str],
     request: Request[Any, Any, Any],
     call: NamedDependency[Call],
-    expected_version: ExpectedVersion = None,
+    expected_version: ExpectedVersion = "",
 ) -> Mapping[str, str]:
     """Delete a draft, also one that has ended."""
-    archive = ArchiveDraft(draft_id=draft_id, expected_version=expected_version)
+    expected = int(expected_version) if expected_version else None
+    archive = ArchiveDraft(draft_id=draft_id, expected_version=expected)
     await _changed(call, await place_of(call, request), draft_id, archive)
     return DELETED
 
