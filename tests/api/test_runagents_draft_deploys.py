@@ -210,7 +210,10 @@ async def test_of_deploys_at_once_exactly_one_is_taken(api: Api, names: str) -> 
 async def test_a_deploy_that_is_sent_again_is_answered_as_it_was(api: Api) -> None:
     """Also when the draft is gone by then."""
     id = await begin(api)
-    sent = {"json": {"draft_id": id}, "headers": {"Idempotency-Key": "deploy"}}
+    sent: dict[str, Any] = {
+        "json": {"draft_id": id},
+        "headers": {"Idempotency-Key": "deploy"},
+    }
 
     first = await api.ask("POST", "/api/deploy", **sent)
     again = await api.ask("POST", "/api/deploy", **sent)

@@ -248,7 +248,7 @@ async def test_what_is_no_draft_at_all_is_named(
     before = await api.services.store.head()
 
     for method, path in (("POST", PATH), ("PATCH", f"{PATH}/{draft['id']}")):
-        sent = {"content": body} if isinstance(body, bytes) else {"json": body}
+        sent: dict[str, Any] = {"content": body} if isinstance(body, bytes) else {"json": body}
         answer = await api.ask(method, path, **sent)
         assert answer.status_code == 400, answer.text
         assert says in answer.json()["error"]
