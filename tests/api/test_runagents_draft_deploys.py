@@ -182,6 +182,9 @@ async def test_a_draft_that_has_ended_is_not_deployed(api: Api, path: str, verb:
 
     await refused(api, 409, f"was {verb.removesuffix('e')}ed", path, draft_id=id)
     await refused(api, 409, "make another", path, draft_id=id, agent_name="b", source_files=OTHER)
+    empty = (await api.ask("POST", PATH)).json()["id"]
+    await api.ask("POST", f"{PATH}/{empty}/{verb}")
+    await refused(api, 409, "make another", path, draft_id=empty, agent_name="b")
 
 
 async def test_a_deleted_draft_is_not_deployed(api: Api) -> None:

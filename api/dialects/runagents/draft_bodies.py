@@ -28,11 +28,11 @@ from domain.errors import Malformed
 from domain.image_references import read_reference
 from domain.sources import check_name
 
+ROLES: tuple[str, ...] = get_args(ModelRole.__value__)
+
 type Word = Annotated[str, Meta(max_length=200)]
 # What code calls a tool: a URL, at the longest.
 type Called = Annotated[str, Meta(max_length=2000)]
-ROLES: tuple[str, ...] = get_args(ModelRole.__value__)
-
 type Version = Annotated[int, Meta(ge=1, le=MAX_NUMBER)]
 
 
@@ -40,7 +40,7 @@ class ModelMapping(Struct, frozen=True, kw_only=True):
     """One of `model_mappings`, by its role."""
 
     provider: ModelVendor
-    model: Annotated[str, Meta(min_length=1, max_length=200)]
+    model: Word
 
 
 class AgentConfig(Struct, frozen=True, kw_only=True):
@@ -138,12 +138,14 @@ def _check_names(body: DraftBody, config: AgentConfig) -> None:
 def _models_of(body: DraftBody) -> list[ModelConfig] | None:
     if body.model_mappings is None:
         return None
-    for role in body.model_mappings:
+    for role, each in body.model_mappings.items():
+        field = f"model_mappings.{role}"
         if role not in ROLES:
-            field = f"model_mappings.{role}"
             raise Malformed(f"{field}: a role is one of {', '.join(ROLES)}", field=field)
+        if not each.model.strip():
+            raise Malformed(f"{field}.model is required", field=f"{field}.model")
     return [
-        ModelConfig(provider=each.provider, model=each.model, role=role)
+        ModelConfig(provider=each.provider, model=each.model.strip(), role=role)
         for role, each in body.model_mappings.items()
     ]
 

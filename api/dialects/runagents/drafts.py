@@ -35,11 +35,12 @@ from domain.drafts import (
     CreateDraft,
     Draft,
     DraftCommand,
+    DraftHasEnded,
     Ended,
     InProgress,
     ReviseDraft,
 )
-from domain.errors import NotFound
+from domain.errors import Malformed, NotFound
 from domain.handling import Unit
 from domain.ids import new_id, stream_name
 from projections.drafts import DraftRow, list_drafts
@@ -161,13 +162,19 @@ async def drafted(call: Call, place: Place, body: DeployBody) -> Drafted:
     last = _last((await fold(call.store, DRAFT, id)).state)
     if last is None or last.workspace_id != place.id:
         raise _not_found(id)
+    try:
+        filled = filled_in(body, last.content)
+    except Malformed:
+        if isinstance(last, Ended):  # what is missing cannot be said any more
+            raise DraftHasEnded(id, last.how, last.agent_name) from None
+        raise
 
     async def completes(unit: Unit, agent_name: str) -> CompleteDraft:
         if isinstance(await unit.state(DRAFT, id), Archived):
             raise _not_found(id)
         return CompleteDraft(draft_id=id, agent_name=agent_name, expected_version=last.version)
 
-    return Drafted(filled_in(body, last.content), completes)
+    return Drafted(filled, completes)
 
 
 def _not_found(id: str) -> NotFound:
