@@ -16,18 +16,29 @@ from typing import BinaryIO
 
 from domain.errors import Unavailable
 
+_MAKING = "Making room to work in"
+
 
 @contextmanager
 def scratch_file(folder: Path) -> Generator[BinaryIO]:
-    """Yield a new file, open for writing and reading; removed on leaving unless it was renamed."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Yield a new file, open for writing and reading; removed on leaving unless it was renamed.
+
+    Raises Unavailable if it cannot be made.
+    """
     while True:
         path = folder / secrets.token_hex(12)
-        with path.open("x+b") as file:
+        with disk_work(_MAKING):
+            folder.mkdir(parents=True, exist_ok=True)
+            file = path.open("x+b")
+        with file:
             if not _owned(file.fileno(), path):
                 continue
             try:
                 yield file
+            except BaseException:
+                with suppress(OSError):  # what could not be written before cannot be now
+                    file.close()
+                raise
             finally:
                 path.unlink(missing_ok=True)
             return
@@ -35,11 +46,15 @@ def scratch_file(folder: Path) -> Generator[BinaryIO]:
 
 @contextmanager
 def scratch_directory(folder: Path) -> Generator[Path]:
-    """Yield a new directory (mode 0700); removed on leaving, with what is in it, unless renamed."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Yield a new directory (mode 0700); removed on leaving, with what is in it, unless renamed.
+
+    Raises Unavailable if it cannot be made.
+    """
     while True:
         path = folder / secrets.token_hex(12)
-        path.mkdir(mode=0o700)
+        with disk_work(_MAKING):
+            folder.mkdir(parents=True, exist_ok=True)
+            path.mkdir(mode=0o700)
         try:
             handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except FileNotFoundError:  # swept before it could be locked

@@ -30,7 +30,7 @@ from domain.execution import (
 from domain.image_references import read_reference
 from workers.builder.base_layers import make_base_layer
 from workers.builder.engine.steps import build_by_engine
-from workers.builder.failures import Failure, last_output
+from workers.builder.failures import Failure, last_output, machine_failed
 from workers.builder.journal import CallbackRaised, Journal, Log, Planned
 from workers.builder.oci.making import make_image
 from workers.builder.overlay import make_overlay
@@ -92,13 +92,7 @@ async def _run_in_time(
             )
         )
     except (Unavailable, Invalid, NotFound) as error:
-        return journal.failed(
-            Failure(
-                step=journal.step,
-                detail=error.detail,
-                hint="The operator must look at the build machine; then deploy again.",
-            )
-        )
+        return journal.failed(machine_failed(journal.step, error.detail))
 
 
 class _Build:

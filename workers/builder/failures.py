@@ -43,12 +43,21 @@ _UNREACHABLE = re.compile(
     r"Failed to fetch|Request failed after|error sending request|dns error|Failed to download"
 )
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
+_FREE_SPACE = "Free some space on the build machine's disk."
 
 
 def last_output(line: str) -> str:
     """Return a sentence that quotes the last line a program wrote; empty if it wrote none."""
     said = " ".join(line.split())[:MAX_DETAIL]
     return f" Its last output was: {said}" if said else ""
+
+
+def machine_failed(step: str, detail: str) -> Failure:
+    """Return the failure of a machine that could not do its part."""
+    if _NO_SPACE.search(detail):
+        return Failure(step=step, detail=detail, hint=f"{_FREE_SPACE} Then deploy again.")
+    hint = "The operator must look at the build machine; then deploy again."
+    return Failure(step=step, detail=detail, hint=hint)
 
 
 def explain(step: str, complaint: Sequence[str], lines: Mapping[str, int], python: str) -> Failure:
@@ -58,7 +67,7 @@ def explain(step: str, complaint: Sequence[str], lines: Mapping[str, int], pytho
     said = re.sub(r"No solution found when resolving dependencies:? (?:cause: )?", "", said)
     said = re.sub(r" hint: .*$", "", said)[:MAX_DETAIL]
     if _NO_SPACE.search(text):
-        return Failure(step=step, detail=said, hint="Free some space on the build machine's disk.")
+        return Failure(step=step, detail=said, hint=_FREE_SPACE)
     if "Hash mismatch" in text:
         return Failure(
             step=step,
