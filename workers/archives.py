@@ -26,9 +26,13 @@ MAX_FILES = 200_000
 MAX_MB = 8_192
 COMPRESSION = 1  # a build waits for it; higher levels cost more than they save
 EPOCH = 315_532_800  # 1980-01-01: the oldest time that programs which make zip files accept
-# tarfile lets through what int() and unpacking say of numbers that are none.
 BLOCK = tarfile.BLOCKSIZE
-UNREADABLE = (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, ValueError, OverflowError)
+# tarfile lets through what int() and unpacking say of numbers that are none, what an index says of
+# a block that is cut short, and what Python says of headers for headers for headers.
+UNREADABLE = (
+    *(tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error),
+    *(ValueError, OverflowError, IndexError, RecursionError),
+)
 MAX_NAME = 255  # bytes, of a file; what file systems hold
 MAX_PATH = 2_048  # bytes, below the tree
 

@@ -45,7 +45,7 @@ GOOD = good()
 def test_a_tampered_archive_is_unpacked_or_refused(data: st.DataObject) -> None:
     broken = bytearray(data.draw(mutated(GOOD, PIECES)))
     if data.draw(st.booleans()):
-        _mend(broken)
+        mend(broken)
     packed = gzip.compress(bytes(broken), 1)
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder, "above", "tree")
@@ -85,7 +85,7 @@ def test_what_cannot_be_written_here_is_refused(
         unpack(packed, tmp_path)
 
 
-def _mend(archive: bytearray) -> None:
+def mend(archive: bytearray) -> None:
     """Give each block that looks like a header the checksum that it should have."""
     for start in range(0, len(archive) - 511, 512):
         block = archive[start : start + 512]

@@ -5,6 +5,7 @@ leads where it leads for the image's programs, which see no other files. Owners,
 modes and extended attributes are forgotten; devices and pipes are left out.
 """
 
+import errno
 import gzip
 import os
 import shutil
@@ -20,11 +21,17 @@ from workers.archives import UNREADABLE, LayerRefused, check_size, make_folders
 ROOT = "root"  # within an image's directory: its file system
 CONFIG = "config.json"  # beside it: the image's own words of how it is run
 MAX_MB = 4_096
-MAX_HEADER_BYTES = 1 << 20  # of what describes one file
+MAX_HEADER_BYTES = 1 << 20  # of what describes one file, and of what describes all
+MAX_DEPTH = 256  # folders, one in the other
 MAX_LINKS = 40  # on the way to one file
 MAX_NAME, MAX_PATH = 255, 4_096  # bytes
 OPAQUE, WHITEOUT = ".wh..wh..opq", ".wh."
 
+# What a file system says of names and links that it cannot have; all else is the disk's fault.
+_ITS_OWN = frozenset(
+    {errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.EMLINK, errno.ENAMETOOLONG}
+    | {errno.ENOENT, errno.ENOTDIR}
+)
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 # What programs look up and our uid is not in; made-up files, as every sandbox has them.
 _USER = "agent:x:1000:1000:agent:/tmp:/bin/sh\n"
@@ -65,13 +72,30 @@ class _Unpacked:
         packed.seek(0)
         if magic == _ZSTD:
             raise LayerRefused("It is compressed with zstd, which is not read here; use gzip.")
-        opened = gzip.GzipFile(fileobj=packed) if magic.startswith(_GZIP) else packed
+        opened = _Forward(gzip.GzipFile(fileobj=packed) if magic.startswith(_GZIP) else packed)
         try:
-            archive = tarfile.TarFile(fileobj=cast("BinaryIO", _Forward(opened)), stream=True)
+            archive = tarfile.TarFile(
+                fileobj=cast("BinaryIO", opened), tarinfo=_Header, stream=True
+            )
             for member in archive:
+                self._count(member)
+                if sum(map(len, archive.pax_headers.values())) > MAX_HEADER_BYTES:
+                    raise LayerRefused(_TOO_MUCH)
+                opened.expect(member.size)
                 self._take(archive, member)
-        except (*UNREADABLE, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        except UNREADABLE as error:
             raise LayerRefused(f"The archive cannot be read: {error}") from error
+        except OSError as error:
+            if error.errno not in _ITS_OWN:
+                raise
+            raise LayerRefused(f"The archive cannot be unpacked: {error.strerror}.") from error
+
+    def _count(self, member: tarfile.TarInfo) -> None:
+        """Count all there is to read, whatever of it is kept."""
+        if member.size < 0:
+            raise LayerRefused(f"{member.name[:200]!r} has less than no bytes.")
+        self._files, self._size = self._files + 1, self._size + member.size
+        check_size(self._files, self._size, self._max_mb)
 
     def _take(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         parts = _parts(member.name)
@@ -86,13 +110,11 @@ class _Unpacked:
             hidden = parts[-1].removeprefix(WHITEOUT)
             if hidden in ("", ".", ".."):
                 raise LayerRefused(f"{member.name!r} hides nothing that can have a name.")
-            if folder / hidden not in self._fresh:
-                _remove(folder / hidden)
+            self._hide(folder / hidden)
             return
         if not (member.isdir() or member.isreg() or member.issym() or member.islnk()):
-            return  # a device or a pipe
-        self._files, self._size = self._files + 1, self._size + max(0, member.size)
-        check_size(self._files, self._size, self._max_mb)
+            _remove(path)  # a device or a pipe is in its place, which is left out
+            return
         self._put(archive, member, path)
         self._fresh.update((path, *path.parents))
 
@@ -113,7 +135,7 @@ class _Unpacked:
             return
         _remove(path)
         if member.issym():
-            if not member.linkname or "\0" in member.linkname or len(member.linkname) > MAX_PATH:
+            if not member.linkname or "\0" in member.linkname or len(member.linkname) >= MAX_PATH:
                 raise LayerRefused(f"{member.name!r} is a link to nothing that has a name.")
             path.symlink_to(member.linkname)
             return
@@ -152,6 +174,8 @@ class _Unpacked:
                 continue
             if os.path.lexists(below) and not below.is_dir():
                 raise LayerRefused(f"{'/'.join(parts)!r} is below a file.")
+            if len(below.parts) - len(self._root.parts) > MAX_DEPTH:
+                raise LayerRefused(f"{'/'.join(parts)[:200]!r} is below too many folders.")
             make_folders(below)
             path = below
         return path
@@ -161,14 +185,35 @@ class _Unpacked:
         with os.scandir(folder) as entries:
             found = [Path(entry.path) for entry in entries]
         for path in found:
-            if path not in self._fresh:
-                _remove(path)
-            elif _is_folder(path):
-                self._clear(path)
+            self._hide(path)
+
+    def _hide(self, path: Path) -> None:
+        """Remove what layers below this one have put at a place."""
+        if path not in self._fresh:
+            _remove(path)
+        elif _is_folder(path):
+            self._clear(path)
+
+
+_TOO_MUCH = f"A file is described by more than {MAX_HEADER_BYTES >> 20} MB."
+
+
+class _Header(tarfile.TarInfo):
+    """A member's header; `tarfile` would take one that is damaged for the archive's end."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
+        """Read a header. Raises HeaderError at the end, and LayerRefused."""
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if any(buf):
+                raise LayerRefused(f"The archive cannot be read: {error}") from None
+            raise
 
 
 class _Forward:
-    """What `tarfile` reads from: only forward but for what was read last, and never much at once.
+    """What `tarfile` reads from: only forward, and no more than is expected.
 
     Going back in a compressed file would unpack all of it again; and what says of itself that it is
     a description of a gigabyte would be held in memory.
@@ -177,30 +222,26 @@ class _Forward:
     def __init__(self, opened: "BinaryIO | gzip.GzipFile") -> None:
         self._opened = opened
         self._position = 0
-        self._last = b""
-        self._ahead = b""
+        self._left = MAX_HEADER_BYTES
+
+    def expect(self, size: int) -> None:
+        """Have a file of this size come next, and another's header."""
+        self._left = size + MAX_HEADER_BYTES
 
     def tell(self) -> int:
         return self._position
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= MAX_HEADER_BYTES:
-            raise LayerRefused(f"A file is described by more than {MAX_HEADER_BYTES >> 20} MB.")
-        data, self._ahead = self._ahead[:size], self._ahead[size:]
-        if len(data) < size:
-            data += self._opened.read(size - len(data))
+        if not 0 <= size <= self._left:
+            raise LayerRefused(_TOO_MUCH)
+        data = self._opened.read(size)
         self._position += len(data)
-        self._last = (self._last + data)[-2 * tarfile.BLOCKSIZE :]
+        self._left -= len(data)
         return data
 
     def seek(self, position: int, whence: int = 0) -> int:
-        back = self._position - position
-        if whence != 0 or back > len(self._last):
+        if whence != 0 or position < self._position:
             raise LayerRefused("The archive cannot be read from its beginning to its end.")
-        if back > 0:
-            self._ahead = self._last[-back:] + self._ahead
-            self._last = self._last[:-back]
-            self._position = position
         while self._position < position:
             if not self.read(min(64 * 1024, position - self._position)):
                 break
@@ -244,7 +285,8 @@ def _add_user(root: Path) -> None:
         path = etc / name
         known = ""
         if os.path.lexists(path):
-            if path.is_symlink() or not stat.S_ISREG(path.lstat().st_mode):
+            status = path.lstat()
+            if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_HEADER_BYTES:
                 continue
             known = path.read_text(errors="replace")
         if name != "hosts" and any(":1000:" in each for each in known.splitlines()):
