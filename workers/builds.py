@@ -38,7 +38,6 @@ from workers.images.logins import logins_of
 from workers.losing import Loss, lose
 from workers.outages import surely
 from workers.pumps import Cancel
-from workers.sandboxes.cgroups import detect
 from workers.sandboxes.namespaces import Paths
 from workers.stopping import Stop
 from workers.sweeping import keep_swept, keep_trimmed
@@ -67,8 +66,7 @@ def builds_with(paths: Paths) -> Callable[[Services, Stop], Awaitable[None]]:
         )
         SLOTS.set(settings.build_slots)
         host = Host(services, kind, _Builds(services, tools), new_owner("build"), HOSTED)
-        cgroups = detect(settings.cgroups)
-        swept = keep_swept(services.blobs, tools.layers, cgroups)
+        swept = keep_swept(services.blobs, tools.layers, tools.driver)
         await host.run(stop, stop.again, [swept, keep_trimmed(tools.layers)])
 
     return run

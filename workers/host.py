@@ -22,7 +22,6 @@ from workers.hosting import Host, Kind
 from workers.losing import Loss, end_after_bug
 from workers.plans import Workshop, expect_plain_runs
 from workers.pumps import Cancel
-from workers.sandboxes.cgroups import Cgroups, detect
 from workers.sandboxes.namespaces import Paths
 from workers.stopping import Stop
 from workers.sweeping import keep_swept, keep_trimmed
@@ -37,18 +36,10 @@ log = structlog.stdlib.get_logger(__name__)
 class RunHost:
     """Runs runs. `owner` is what its leases and events call it."""
 
-    def __init__(
-        self,
-        services: Services,
-        workshop: Workshop,
-        doors: Doors,
-        *,
-        cgroups: Cgroups | None = None,
-    ) -> None:
+    def __init__(self, services: Services, workshop: Workshop, doors: Doors) -> None:
         settings = services.settings
         self._services = services
         self._workshop = workshop
-        self._cgroups = cgroups
         SLOTS.set(settings.run_slots)
         kind = Kind(
             name="run",
@@ -64,6 +55,7 @@ class RunHost:
     async def run(self, stop: asyncio.Event, hurry: asyncio.Event | None = None) -> None:
         """Host runs until `stop`; see `Host.run`."""
         settings, layers = self._services.settings, self._workshop.layers
+        driver = self._workshop.pool.driver
         scratches = (results_scratch(settings), places_scratch(settings))
         expect_plain_runs(self._workshop)
         try:
@@ -71,7 +63,7 @@ class RunHost:
                 stop,
                 hurry,
                 [
-                    keep_swept(self._services.blobs, layers, self._cgroups, *scratches),
+                    keep_swept(self._services.blobs, layers, driver, *scratches),
                     keep_trimmed(layers),
                     self._workshop.pool.keep(),
                 ],
@@ -118,8 +110,7 @@ def host_with(paths: Paths) -> Callable[[Services, Stop], Awaitable[None]]:
 
     async def run(services: Services, stop: Stop) -> None:
         workshop = open_workshop(services, paths)
-        cgroups = detect(services.settings.cgroups)
         async with open_doors(services) as doors:
-            await RunHost(services, workshop, doors, cgroups=cgroups).run(stop, stop.again)
+            await RunHost(services, workshop, doors).run(stop, stop.again)
 
     return run

@@ -8,8 +8,7 @@ import structlog
 from adapters.blobs import BlobStore
 from adapters.scratch import sweep_scratch
 from workers.layers import LayerCache
-from workers.sandboxes.cgroups import Cgroups
-from workers.sandboxes.orphans import sweep_orphans
+from workers.sandboxes.driver import Driver, SandboxUnsupported
 
 SANDBOXES_EVERY_SECONDS = 15.0
 TRIM_EVERY_SECONDS = 300.0
@@ -26,19 +25,22 @@ async def sweep_folders(blobs: BlobStore, layers: LayerCache, *scratches: Path) 
         log.info("scratch.swept", left_by_dead_workers=swept)
 
 
-async def sweep_sandboxes(cgroups: Cgroups | None) -> None:
+async def sweep_sandboxes(driver: Driver) -> None:
     """Destroy what is left of sandboxes whose owner is dead."""
-    for name in await sweep_orphans(cgroups):
-        log.warning("sandbox.orphan_destroyed", sandbox=name)
+    try:
+        for name in await driver.sweep():
+            log.warning("sandbox.orphan_destroyed", sandbox=name)
+    except SandboxUnsupported as error:  # an engine that does not answer now may do so later
+        log.warning("sandbox.not_swept", error=error.detail)
 
 
 async def keep_swept(
-    blobs: BlobStore, layers: LayerCache, cgroups: Cgroups | None, *scratches: Path
+    blobs: BlobStore, layers: LayerCache, driver: Driver, *scratches: Path
 ) -> None:
     """Sweep folders once, and sandboxes every now and then, until cancelled."""
     await sweep_folders(blobs, layers, *scratches)
     while True:
-        await sweep_sandboxes(cgroups)
+        await sweep_sandboxes(driver)
         await asyncio.sleep(SANDBOXES_EVERY_SECONDS)
 
 

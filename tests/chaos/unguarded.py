@@ -122,7 +122,7 @@ def _sweeping() -> None:
     async def nothing(*_: Any) -> list[str]:
         return []
 
-    _put("workers.host", "sweep_orphans", nothing)
+    _put("workers.sandboxes.bubblewrap", "sweep_orphans", nothing)
 
 
 def _checkpoint() -> None:

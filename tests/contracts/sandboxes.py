@@ -4,19 +4,25 @@ import asyncio
 import contextlib
 import json
 import os
+import time
 from collections.abc import AsyncIterable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 from msgspec import Struct
 
 from domain.limits import Limits
 from tests.conftest import require
+from tests.containers.serving import engine_url
 from workers.sandboxes import cgroups, launches
 from workers.sandboxes.bases import Base, find_base
 from workers.sandboxes.bubblewrap import BubblewrapDriver
-from workers.sandboxes.driver import Exit, Output, SandboxUnsupported, Spec
+from workers.sandboxes.container import PLACE, ContainerDriver
+from workers.sandboxes.container_engine import Engine, find_engine
+from workers.sandboxes.container_opened import ContainerSandbox
+from workers.sandboxes.driver import Exit, Output, Sandbox, SandboxUnsupported, Spec
 from workers.sandboxes.drivers import find_bubblewrap
 from workers.sandboxes.groups import Cgroups
 from workers.sandboxes.namespaces import Paths
@@ -25,7 +31,7 @@ from workers.sandboxes.owners import Owner
 from workers.sandboxes.processes import members
 from workers.sandboxes.uids import UidRange, Uids
 
-BACKENDS = os.environ.get("ARGOSY_TEST_BACKENDS", "cgroups,none").split(",")
+BACKENDS = os.environ.get("ARGOSY_TEST_BACKENDS", "cgroups,none,container").split(",")
 MEMORY_MB = 96
 DISK_MB = 16
 OUR_MOUNTS = ("argosy-sandbox", "/newroot", "/oldroot", "bindfile")
@@ -59,6 +65,9 @@ print(json.dumps({name: verdict(text) for name, text in json.load(sys.stdin).ite
 """
 
 
+type Opened = BubblewrapSandbox | ContainerSandbox
+
+
 class Outcome(Struct):
     """All that came out of one program."""
 
@@ -71,10 +80,31 @@ class Outcome(Struct):
 class Machine:
     """A driver on one back end, and what it has in use."""
 
-    def __init__(self, driver: BubblewrapDriver, groups: Cgroups | None) -> None:
+    def __init__(
+        self, driver: BubblewrapDriver | ContainerDriver, groups: Cgroups | None = None
+    ) -> None:
         self.driver = driver
         self.groups = groups
         self.base = base()
+
+    @property
+    def limits_hold_for_all(self) -> bool:
+        """Whether limits are those of the sandbox, and not of each process."""
+        return self.driver.scope == "sandbox"
+
+    @property
+    def engine(self) -> bool:
+        """Whether a container engine does it, which is slower and shows a few things of its own."""
+        return isinstance(self.driver, ContainerDriver)
+
+    @property
+    def own(self) -> int:
+        """How many processes of a sandbox are the driver's."""
+        return 2 if self.engine else 1
+
+    def uid_inside(self, sandbox: Sandbox) -> int:
+        """Who a program is, as it sees it."""
+        return sandbox.uid if self.engine else 1000
 
     async def run(
         self, code: str, *, argv: list[str] | None = None, stdin: bytes = b"", **changes: Any
@@ -90,9 +120,9 @@ class Machine:
         assert done.exit.code == 0, done
         return json.loads(done.stdout)
 
-    def members(self, sandbox: BubblewrapSandbox) -> list[int]:
-        """The host's pids of what runs in a sandbox, its pid 1 left out."""
-        return members(sandbox.inside)
+    def members(self, sandbox: Opened) -> list[int]:
+        """The host's pids of what runs in a sandbox, the driver's own processes left out."""
+        return [pid for pid in members(sandbox.inside) if not _is_drivers(pid, sandbox.id)]
 
     def python(self, code: str) -> list[str]:
         return [self.base.python, "-I", "-S", "-c", code]
@@ -104,6 +134,10 @@ def machine(backend: str, program: str | None = None) -> Generator[Machine]:
 
     Afterwards nothing of its sandboxes may be left anywhere.
     """
+    if backend == "container":
+        with _containers() as found:
+            yield found
+        return
     groups = cgroups.detect()
     if backend == "none":
         groups = None
@@ -121,6 +155,40 @@ def machine(backend: str, program: str | None = None) -> Generator[Machine]:
     if uids is not None:
         assert not uids.taken
         uids.close()
+
+
+@contextmanager
+def _containers() -> Generator[Machine]:
+    engine = find_engine(engine_url())
+    uids = Uids(UIDS)
+    driver = ContainerDriver(engine, uids=uids)
+    before = _held()
+    yield Machine(driver)
+    if left := containers_left(engine):
+        raise AssertionError(f"left: {left}")
+    end = time.monotonic() + SECONDS
+    while remains := _remains(None):  # the engine's own monitors end a moment later
+        if time.monotonic() > end:
+            raise AssertionError(f"left running: {remains}")
+        time.sleep(0.02)
+    if (after := _held()) != before:
+        raise AssertionError(f"left behind: {before} became {after}")
+    assert not uids.taken
+    uids.close()
+
+
+def containers_left(engine: Engine) -> list[str]:
+    path = engine.url.removeprefix("unix://")
+    with httpx.Client(transport=httpx.HTTPTransport(uds=path)) as client:
+        answer = client.get("http://engine/v1.41/containers/json", params={"all": "true"})
+    return [each["Names"][0] for each in answer.json()]
+
+
+def _is_drivers(pid: int, name: str) -> bool:
+    try:
+        return name.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def spec(**changes: Any) -> Spec:
@@ -173,6 +241,8 @@ def _held() -> tuple[list[str], list[str], list[str]]:
         with contextlib.suppress(FileNotFoundError):
             descriptors.append(str(entry.readlink()))
     places = [str(p) for d in ("/run", "/dev/shm", "/tmp") for p in Path(d).glob("argosy-sandbox*")]
+    ours = Owner.current().name_sandbox().rpartition("-")[0]
+    places += [str(path) for path in PLACE.glob(f"{ours}-*")]
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     # Others mount, too, container engines for one.
     mounts = [line for line in lines if any(word in line for word in OUR_MOUNTS)]

@@ -51,7 +51,7 @@ async def test_a_memory_hog_is_stopped_alone_and_the_reason_is_known(here: Machi
 
     assert neighbour.stdout == b"fine\n"
     assert done.stdout == b"up\n"
-    if here.groups is None:  # each process by itself: it is told so, and not ended
+    if not here.limits_hold_for_all:  # each process by itself: it is told so, and not ended
         assert b"MemoryError" in done.stderr
         assert done.exit.code == 1
     else:
@@ -61,7 +61,7 @@ async def test_a_memory_hog_is_stopped_alone_and_the_reason_is_known(here: Machi
 
 
 async def test_many_processes_together_get_no_more_memory(here: Machine) -> None:
-    if here.groups is None:
+    if not here.limits_hold_for_all:
         pytest.skip("without cgroups memory is limited for each process by itself")
     code = """
 import os, time
@@ -85,7 +85,7 @@ time.sleep(60)
 
 
 async def test_memory_files_count_as_memory(here: Machine) -> None:
-    if here.groups is None:
+    if not here.limits_hold_for_all:
         pytest.skip("without cgroups memory is limited for each process by itself")
     done = await here.run(
         "import os; fd = os.memfd_create('x')\nwhile True: os.write(fd, bytes(1 << 20))"
@@ -184,12 +184,12 @@ while True:
     done = await here.run("", argv=[*here.python(code), place], memory_mb=48)
 
     assert done.exit.signal == 9
-    if here.groups is not None:
+    if here.limits_hold_for_all:
         assert done.exit.out_of_memory
 
 
 async def test_cpu_is_rationed(here: Machine) -> None:
-    if here.groups is None:
+    if not here.limits_hold_for_all:
         pytest.skip("without cgroups cpu is not limited")
     code = """
 import time

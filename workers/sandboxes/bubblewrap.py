@@ -9,21 +9,21 @@ program reaches whatever this machine reaches.
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator, Coroutine, Generator
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, nullcontext
-from pathlib import Path, PurePosixPath
 
 from prometheus_client import Counter, Gauge
 
-from domain.errors import Invalid
 from workers.sandboxes.driver import SandboxUnsupported, Scope, Spec
 from workers.sandboxes.groups import Cgroups, Group, make_group, remove
 from workers.sandboxes.kernel import adopt_orphans
 from workers.sandboxes.launches import Launch, launch
 from workers.sandboxes.namespaces import Paths
 from workers.sandboxes.opened import BubblewrapSandbox
+from workers.sandboxes.orphans import sweep_orphans
 from workers.sandboxes.owners import Owner
+from workers.sandboxes.specs import check_paths, hand_over, to_the_end, uid_for
 from workers.sandboxes.uids import Uids
 
 OPEN = Gauge("argosy_sandboxes_open", "Sandboxes of this process.")
@@ -60,8 +60,9 @@ class BubblewrapDriver:
     async def open(self, spec: Spec) -> AsyncGenerator[BubblewrapSandbox]:
         """See `driver.Driver.open`."""
         self._check(spec)
-        with self._uid_for(spec) as uid:
-            self._hand_over(spec, uid)
+        with uid_for(spec, self._uids) as uid:
+            if self._uids is not None:
+                hand_over(spec, uid)
             with FAILED.count_exceptions():
                 sandbox = await self._launch(spec, uid)
             OPEN.inc()
@@ -72,46 +73,18 @@ class BubblewrapDriver:
                 yield sandbox
             finally:
                 OPEN.dec()
-                await _to_the_end(sandbox.destroy())
+                await to_the_end(sandbox.destroy())
+
+    async def sweep(self) -> list[str]:
+        """See `driver.Driver.sweep`. An ordinary user's sees that user's sandboxes only."""
+        return await sweep_orphans(self._cgroups)
 
     def _check(self, spec: Spec) -> None:
         if spec.scope == "sandbox" and self._cgroups is None:
             raise SandboxUnsupported(
                 "Limits hold only for single processes here: there are no cgroups we may use."
             )
-        mounts = (*spec.layers, *spec.writable)
-        inside = [*(mount.target for mount in mounts), *(link.path for link in spec.symlinks)]
-        for path in (*inside, *spec.hidden, *spec.files, spec.working_directory):
-            if not path.startswith("/") or path == "/" or ".." in PurePosixPath(path).parts:
-                raise Invalid(f"{path!r} is not a path below / without `..`.", field="spec")
-        words = (*inside, *(mount.source for mount in mounts), *spec.files, spec.hostname)
-        if any("\0" in word for word in (*words, spec.gateway or "")):
-            raise Invalid("A path has a NUL in it.", field="spec")
-
-    @contextlib.contextmanager
-    def _uid_for(self, spec: Spec) -> Generator[int]:
-        if self._uids is None:
-            yield os.geteuid()
-        elif spec.writable:
-            yield self._uids.range.first
-        else:
-            uid = self._uids.take()
-            try:
-                yield uid
-            finally:
-                self._uids.give_back(uid)
-
-    def _hand_over(self, spec: Spec, uid: int) -> None:
-        if self._uids is None:
-            return
-        try:
-            for mount in spec.writable:
-                os.chown(mount.source, uid, uid, follow_symlinks=False)
-            if spec.gateway is not None:
-                os.chown(spec.gateway, uid, uid, follow_symlinks=False)
-                Path(spec.gateway).chmod(0o700)
-        except OSError as error:
-            raise SandboxUnsupported(f"A directory could not be handed over: {error}.") from error
+        check_paths(spec)
 
     async def _launch(self, spec: Spec, uid: int) -> BubblewrapSandbox:
         """Start it, and end it again if we are cancelled meanwhile."""
@@ -119,7 +92,7 @@ class BubblewrapDriver:
         try:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
-            await _to_the_end(_undo(starting))
+            await to_the_end(_undo(starting))
             raise
 
     async def _start(self, spec: Spec, uid: int) -> BubblewrapSandbox:
@@ -148,17 +121,3 @@ class BubblewrapDriver:
 async def _undo(starting: asyncio.Future[BubblewrapSandbox]) -> None:
     with contextlib.suppress(SandboxUnsupported):
         await (await starting).destroy()
-
-
-async def _to_the_end(work: Coroutine[None, None, None]) -> None:
-    """Await `work` to its end even if we are cancelled meanwhile, and only then be cancelled."""
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as error:
-            cancelled = error
-    task.result()
-    if cancelled is not None:
-        raise cancelled

@@ -210,3 +210,10 @@ class Driver(Protocol):
         Raises SandboxUnsupported if any part of `spec` cannot be enforced here.
         """
         ...
+
+    async def sweep(self) -> list[str]:
+        """Destroy every sandbox of this driver and machine whose owner is dead; name them, sorted.
+
+        Safe beside any number of living owners and other sweeps. Raises SandboxUnsupported.
+        """
+        ...

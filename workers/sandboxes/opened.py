@@ -23,7 +23,14 @@ from workers.sandboxes.driver import (
 from workers.sandboxes.groups import Group, holds, remove
 from workers.sandboxes.launches import Launch
 from workers.sandboxes.pipes import Feed, Outputs, Stream, read_until
-from workers.sandboxes.processes import Life, continue_all, members, stop_all, user_ids
+from workers.sandboxes.processes import (
+    Life,
+    continue_all,
+    members,
+    open_inside,
+    stop_all,
+    user_ids,
+)
 
 START_SECONDS = 30.0
 MAX_COMPLAINT = 4096  # bytes of bubblewrap's own words
@@ -215,11 +222,7 @@ class BubblewrapSandbox:
         paths = [self._spec.working_directory]
         if self.group is None:
             paths += [TEMPORARY, SHARED_MEMORY]
-        root = os.open(f"/proc/{self.inside}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            self._handles += [_open_inside(root, path) for path in paths]
-        finally:
-            os.close(root)
+        self._handles += open_inside(self.inside, paths)
         if self.group is None:
             self._spawn(self._watch_inodes())
 
@@ -268,15 +271,3 @@ class BubblewrapSandbox:
             peak_memory_mb=usage and usage.peak_memory_mb,
             cpu_seconds=usage and usage.cpu_seconds,
         )
-
-
-def _open_inside(root: int, path: str) -> int:
-    """Open a directory of the sandbox, one name at a time, without following links out of it."""
-    here = os.dup(root)
-    for name in Path(path).parts[1:]:
-        below = os.open(
-            name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here
-        )
-        os.close(here)
-        here = below
-    return here

@@ -88,6 +88,36 @@ def user_ids(pid: int) -> set[int]:
     return set()
 
 
+def open_inside(inside: int, paths: list[str]) -> list[int]:
+    """Open directories of the sandbox whose pid 1 is `inside`. Raises OSError.
+
+    One name at a time, without following links out of it.
+    """
+    handles: list[int] = []
+    root = os.open(f"/proc/{inside}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        handles.extend(_open_below(root, path) for path in paths)
+    except OSError:
+        for handle in handles:
+            os.close(handle)
+        raise
+    finally:
+        os.close(root)
+    return handles
+
+
+def _open_below(root: int, path: str) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    here = os.dup(root)
+    for name in Path(path).parts[1:]:
+        try:
+            below = os.open(name, flags, dir_fd=here)
+        finally:
+            os.close(here)
+        here = below
+    return here
+
+
 def members(inside: int) -> list[int]:
     """The pids of everything in the pid namespace of its pid 1, `inside`, but that one."""
     namespace = _pid_namespace(inside)
