@@ -58,6 +58,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     none. They are of the kinds that were asked for last.
     limit_scope: `sandbox` (a server: refuse where limits cannot be enforced for a whole sandbox) or
     `process` (a person's machine: an ordinary user without cgroups).
+    sandbox_driver: what opens sandboxes: `bubblewrap`, or `container` for containers of `engine`,
+    which must be on the worker's machine; root must start the worker.
     sandbox_uids: uids for sandboxes where a worker is started by root, such as `200000-265535`; by
     default a range that is taken to be free.
     layer_cache_mb: what layers of agents may take on this machine's disk, in MiB; 0 for no limit.
@@ -113,6 +115,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     unready_seconds: Annotated[float, Meta(ge=0)] = 3.0
     warm_sandboxes: Annotated[int, Meta(ge=0, le=1000)] = 4
     limit_scope: Literal["sandbox", "process"] = "sandbox"
+    sandbox_driver: Literal["bubblewrap", "container"] = "bubblewrap"
     sandbox_uids: str = ""
     layer_cache_mb: Annotated[int, Meta(ge=0)] = 20_480
     blob_limit_mb: Annotated[int, Meta(ge=0)] = 0

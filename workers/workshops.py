@@ -28,7 +28,8 @@ def prepare_machine(settings: Settings) -> Paths:
     """Make what sandboxes mount reachable for them. To be called before any thread is started."""
     settings.data.mkdir(parents=True, exist_ok=True)
     layers = [mount.source for base in bases.find_bases(settings.pythons) for mount in base.layers]
-    return prepare([settings.data.absolute(), *map(Path, dict.fromkeys(layers))])
+    directories = [settings.data.absolute(), *map(Path, dict.fromkeys(layers))]
+    return prepare(directories, settings.sandbox_driver)
 
 
 def describe_machine(settings: Settings, paths: Paths) -> str:
@@ -36,7 +37,7 @@ def describe_machine(settings: Settings, paths: Paths) -> str:
 
     Raises SandboxUnsupported where nothing can be run.
     """
-    driver = _driver(settings, paths)
+    driver = driver_of(settings, paths)
     bases.find_base()
     if driver.scope == "sandbox":
         return f"{driver.name}; limits hold for a whole sandbox"
@@ -54,7 +55,7 @@ def open_workshop(services: Services, paths: Paths) -> Workshop:
         Stage(base=base, runtime=str(write_runtime(cache_directory(settings), base.python)))
         for base in bases.find_bases(settings.pythons)
     ]
-    driver = _driver(settings, paths)
+    driver = driver_of(settings, paths)
     pool = Pool(driver, places_scratch(settings), settings.warm_sandboxes)
     return Workshop(
         pool=pool,
@@ -84,7 +85,7 @@ def open_tools(settings: Settings, blobs: Blobs, paths: Paths) -> BuildTools:
         locks=_locks(plain),
         layers=_layers(settings, blobs),
         blobs=blobs,
-        driver=_driver(settings, paths),
+        driver=driver_of(settings, paths),
         index=find_index(settings.package_index, os.environ),
         scope=settings.limit_scope,
         settings=settings,
@@ -113,8 +114,15 @@ def _layers(settings: Settings, blobs: Blobs) -> LayerCache:
     return LayerCache(cache_directory(settings), blobs, limit_mb=settings.layer_cache_mb)
 
 
-def _driver(settings: Settings, paths: Paths) -> Driver:
-    return choose(paths, uids=settings.sandbox_uids or None, groups=settings.cgroups)
+def driver_of(settings: Settings, paths: Paths) -> Driver:
+    """Return what opens sandboxes by these settings. Raises SandboxUnsupported."""
+    return choose(
+        paths,
+        driver=settings.sandbox_driver,
+        engine=settings.engine,
+        uids=settings.sandbox_uids or None,
+        groups=settings.cgroups,
+    )
 
 
 def cache_directory(settings: Settings) -> Path:

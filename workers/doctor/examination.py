@@ -58,4 +58,4 @@ def of_dev_server(settings: Settings) -> Settings:
 def _prepare(settings: Settings) -> Paths:
     """Make reachable what sandboxes mount. A data directory that is not there is not made."""
     data = settings.data.absolute()
-    return prepare([data] if data.is_dir() else [])
+    return prepare([data] if data.is_dir() else [], settings.sandbox_driver)

@@ -21,11 +21,13 @@ from domain.limits import Limits
 from workers.doctor.findings import Finding, broken, doubtful, good
 from workers.sandboxes.bases import Base, find_base
 from workers.sandboxes.cgroups import detect
+from workers.sandboxes.container_engine import find_engine
 from workers.sandboxes.driver import Driver, Exit, Mount, Output, SandboxUnsupported, Spec
-from workers.sandboxes.drivers import choose, find_bubblewrap
+from workers.sandboxes.drivers import find_bubblewrap
 from workers.sandboxes.namespaces import Paths
 from workers.sandboxes.syscalls import ARCHITECTURES
 from workers.sandboxes.uids import SETTING, UidRange, range_for
+from workers.workshops import driver_of
 
 OLDEST_KERNEL = (5, 10)
 FEW_FILES = 4096
@@ -49,6 +51,11 @@ _SANDBOX_CURE = (
 def look_at_machine(settings: Settings) -> Iterator[Finding]:
     """Yield findings that need no sandbox."""
     yield _kernel()
+    if settings.sandbox_driver == "container":
+        yield _open_files()
+        yield _uids(settings)
+        yield _engine(settings)
+        return
     yield _namespaces()
     yield _open_files()
     yield _cgroups(settings)
@@ -66,7 +73,7 @@ async def open_sandbox(settings: Settings, paths: Paths) -> list[Finding]:
     except SandboxUnsupported as error:
         return [broken("interpreter", error.detail, "Install Python 3.11 or newer in /usr/bin.")]
     try:
-        driver = choose(paths, uids=settings.sandbox_uids or None, groups=settings.cgroups)
+        driver = driver_of(settings, paths)
         async with asyncio.timeout(SANDBOX_SECONDS):
             return await _try(driver, base, settings)
     except TimeoutError:
@@ -184,6 +191,18 @@ def _cgroups(settings: Settings) -> Finding:
         "ARGOSY_LIMIT_SCOPE=process."
     )
     return broken("cgroups", detail, advice)
+
+
+def _engine(settings: Settings) -> Finding:
+    try:
+        engine = find_engine(settings.engine)
+    except SandboxUnsupported as error:
+        advice = (
+            "Start the engine (`systemctl start podman.socket`, or docker), correct "
+            "ARGOSY_ENGINE, or set ARGOSY_SANDBOX_DRIVER=bubblewrap."
+        )
+        return broken("engine", error.detail, advice)
+    return good("engine", f"{engine.name} opens sandboxes in containers ({engine.url})")
 
 
 def _uids(settings: Settings) -> Finding:
