@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REQUIRED, require
+from tests.containers.serving import engine_url
 from tests.small_disks import ROOT
 from workers.doctor.findings import Finding
 
@@ -68,6 +69,24 @@ def test_a_machine_that_runs_agents_is_well(data: Path) -> None:
             assert only(found, check).status == "ok"
     assert only(found, "data").status == "ok"
     assert not list((data / "results").iterdir())
+
+
+@ROOTS
+def test_a_container_engine_that_opens_sandboxes(data: Path) -> None:
+    url = engine_url()
+    found = examine(data, ARGOSY_SANDBOX_DRIVER="container", ARGOSY_ENGINE=url)
+
+    assert only(found, "engine").status == only(found, "sandbox").status == "ok"
+    assert "Podman" in only(found, "engine").detail
+    assert not {"bubblewrap", "namespaces", "cgroups"} & set(found)
+
+
+@ROOTS
+def test_a_container_engine_that_is_not_there(data: Path) -> None:
+    found = examine(data, ARGOSY_SANDBOX_DRIVER="container", ARGOSY_ENGINE="unix:///no/such.sock")
+
+    assert only(found, "engine").status == only(found, "sandbox").status == "failure"
+    assert "ARGOSY_ENGINE" in only(found, "engine").advice
 
 
 def test_an_old_kernel(data: Path) -> None:
