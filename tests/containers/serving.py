@@ -25,7 +25,12 @@ _SERVE = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec podman system se
 
 @cache
 def engine_url() -> str:
-    """Start the service at the first call; return its URL. Skips the test without podman."""
+    """Start the service at the first call; return its URL. Skips the test without podman.
+
+    ARGOSY_TEST_ENGINE is the URL of another engine to take, Docker's for one, with no containers.
+    """
+    if given := os.environ.get("ARGOSY_TEST_ENGINE"):
+        return given
     need_podman()
     root = Path(tempfile.mkdtemp(prefix="argosy-engine-"))
     engine = Engine(root)

@@ -67,10 +67,11 @@ class Folder:
     def make(self) -> None:
         """Make it, readable for the sandbox's uid. Raises OSError."""
         for folder in (self.path, self.pipes, self.run, self.empty, self._files):
-            folder.mkdir(mode=0o755)
+            folder.mkdir()
         # The kernel's devices are not shown; engines want to mount control groups there.
         (self._system / "fs/cgroup").mkdir(parents=True)
-        self.nothing.touch(mode=0o644)
+        self.nothing.touch()
+        _let_in(self.path)
 
     @property
     def system(self) -> Path:
@@ -102,9 +103,19 @@ class Folder:
                 place.touch()
             else:
                 place.mkdir(parents=True, exist_ok=True)
+        _let_in(self.run)
 
     def _below_run(self, path: str) -> Path | None:
         return self.run / Path(path).relative_to("/run") if is_below(path, "/run") else None
+
+
+def _let_in(folder: Path) -> None:
+    """Let every uid read it and what is below, whatever umask we were started with."""
+    for above, _, files in os.walk(folder):
+        Path(above).chmod(0o755)
+        for file in files:
+            if not (place := Path(above, file)).is_symlink():
+                place.chmod(0o644)
 
 
 def lay_out(spec: Spec, folder: Folder, uid: int, *, podman: bool) -> Layout:
