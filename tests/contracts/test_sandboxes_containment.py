@@ -41,7 +41,7 @@ print([file for p in ("/var", "/sys", "/run") for _, _, files in os.walk(p) for 
     assert empty, top
     there, files = map(eval, found.splitlines())
     # Engines make some places, all of them empty but for the pipes to the driver.
-    assert set(there) == (ENGINES_PLACES if here.engine else set())
+    assert set(there) <= (ENGINES_PLACES if here.engine else set())
     assert set(files) == ({"stdout", "stderr", "status", "hold"} if here.engine else set())
     etc = set(eval("[" + top.partition("] [")[2]))
     assert etc - (ENGINES_FILES if here.engine else set()) == {
@@ -195,6 +195,8 @@ async def test_there_is_no_network(here: Machine) -> None:
 
     assert found.pop("interfaces") == "allowed: ['lo']"
     assert found.pop("loopback") == found.pop("abstract") == "ECONNREFUSED"
+    if found["beyond6"] == "EADDRNOTAVAIL" and here.engine:  # Docker turns version 6 off
+        del found["beyond6"]
     assert set(found.values()) == {"ENETUNREACH"}
 
 
