@@ -71,6 +71,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     `/usr/bin/python3.N` and the one that Argosy runs on. The distribution's own is there always.
     package_index: where builds take packages from: the URL of an index, or an absolute folder of
     wheels; by default what uv's own variables (`UV_DEFAULT_INDEX`…) say, else PyPI.
+    index_file_hosts: where package indexes keep their files beside their own hosts: hosts, or
+    `host:port`, with commas between them. Builds reach these and the indexes, and nothing else.
     master_key: opens the vault; API and run hosts need it. 32 bytes as 64 hex digits or base64. No
     child process inherits it, but `/proc` shows it to whoever runs the server, so prefer a file.
     master_key_file: a file with the master key in it, instead.
@@ -122,6 +124,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     cgroups: Literal["auto", "v2", "hybrid", "none"] = "auto"
     pythons: str = ""
     package_index: str = ""
+    index_file_hosts: str = "files.pythonhosted.org"
     master_key: Concealed = Concealed()
     master_key_file: Path = Path()
     outbound_allow: str = ""

@@ -86,7 +86,7 @@ def open_tools(settings: Settings, blobs: Blobs, paths: Paths) -> BuildTools:
         layers=_layers(settings, blobs),
         blobs=blobs,
         driver=driver_of(settings, paths),
-        index=find_index(settings.package_index, os.environ),
+        index=find_index(settings.package_index, os.environ, settings.index_file_hosts),
         scope=settings.limit_scope,
         settings=settings,
     )

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from tests.contracts.sandboxes import BACKENDS, Machine, machine, outcome, reachable, spec
-from workers.sandboxes.bases import for_network
 from workers.sandboxes.driver import Mount
 from workers.sandboxes.syscalls import ARCHITECTURES, REFUSED, Architecture
 
@@ -228,19 +227,6 @@ async def test_only_plain_kinds_of_sockets_exist(here: Machine) -> None:
     assert set(found.values()) == {"EPERM"}, found
     assert plain.pop("sctp") == "EPROTONOSUPPORT"
     assert {how.partition(":")[0] for how in plain.values()} == {"allowed"}, plain
-
-
-async def test_the_hosts_network_comes_only_when_it_is_asked_for(here: Machine) -> None:
-    base = for_network(here.base)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        found = await here.attempt(
-            {"loopback": f"socket.create_connection(('127.0.0.1', {port}), 2).close()",
-             "vsock": "socket.socket(40, socket.SOCK_STREAM)"},
-            network="host", layers=base.layers, files=base.files,
-        )  # fmt: skip
-
-    assert found == {"loopback": "allowed: None", "vsock": "EPERM"}
 
 
 async def test_no_process_outside_can_be_touched(here: Machine) -> None:

@@ -111,6 +111,7 @@ class Index:
 
     forged: announces these hashes instead of the files' own, by file name.
     yanked: why these files are yanked, by file name.
+    moved: where these paths are instead. files_url: where the files are, by default beside it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -118,6 +119,8 @@ class Index:
         self.asked: list[str] = []
         self.forged: dict[str, str] = {}
         self.yanked: dict[str, str] = {}
+        self.moved: dict[str, str] = {}
+        self.files_url = ""
         self.status = 200
         self.url = ""
 
@@ -129,9 +132,8 @@ class Index:
             if path.name.split("-")[0].replace("_", "-") == name
         ]
         links = [
-            f'<a href="/files/{path.name}#sha256={self._digest(path)}"{_attributes(path)}'
-            f"{self._yanked(path)}>"
-            f"{path.name}</a>"
+            f'<a href="{self.files_url}/files/{path.name}#sha256={self._digest(path)}"'
+            f"{_attributes(path)}{self._yanked(path)}>{path.name}</a>"
             for path in found
         ]
         return "\n".join(links).encode() if links else None
@@ -194,6 +196,11 @@ def serve(index: Index) -> Generator[Index]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             index.asked.append(self.path)
+            if self.path in index.moved:
+                self.send_response(302)
+                self.send_header("Location", index.moved[self.path])
+                self.end_headers()
+                return
             kind, name = self.path.strip("/").split("/")
             body = index.page(name) if kind == "simple" else index.file(name)
             status = index.status if body is not None else 404

@@ -309,7 +309,7 @@ async def test_an_index_that_is_not_there_is_named_as_the_cause(directory: Path)
 
     end = await builder.build("good")
 
-    failed(end, "resolve", "could not be reached", "Connection refused")
+    failed(end, "resolve", "could not be reached", "connection refused")
     assert "secret" not in end.detail + builder.text
 
 

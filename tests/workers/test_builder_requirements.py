@@ -145,7 +145,7 @@ def test_only_the_index_is_taken_from_the_environment() -> None:
         {
             "UV_DEFAULT_INDEX": "https://user:secret@example.org/simple",
             "UV_INDEX_PRIVATE_PASSWORD": "secret",
-            "https_proxy": "http://proxy:3128",
+            "https_proxy": "http://me:secret@proxy:3128",
             "PIP_INDEX_URL": "https://pip.example.org",
             "UV_PYTHON": "/usr/bin/evil",
             "UV_CACHE_DIR": "/root",
@@ -154,7 +154,8 @@ def test_only_the_index_is_taken_from_the_environment() -> None:
     )
 
     passed = set(index.environment) - {"UV_SYSTEM_CERTS", "SSL_CERT_FILE"}
-    assert passed == {"UV_DEFAULT_INDEX", "UV_INDEX_PRIVATE_PASSWORD", "https_proxy"}
+    assert passed == {"UV_DEFAULT_INDEX", "UV_INDEX_PRIVATE_PASSWORD"}
+    assert index.proxies == {"https": "http://me:secret@proxy:3128"}
     assert "secret" not in repr(index)
 
 

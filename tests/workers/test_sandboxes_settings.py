@@ -7,7 +7,7 @@ import pytest
 from domain.errors import Invalid
 from domain.limits import Limits
 from workers.sandboxes.arguments import program_line
-from workers.sandboxes.bases import find_base, for_network
+from workers.sandboxes.bases import find_base
 from workers.sandboxes.namespaces import Paths, is_open
 from workers.sandboxes.uids import HIGH, LOW, UidRange, range_for
 
@@ -38,14 +38,6 @@ def test_the_base_is_an_interpreter_every_sandbox_can_run() -> None:
     assert base.platform.startswith(("manylinux_", "linux_"))
     assert Path(base.python).is_file()
     assert any(Path(base.python).is_relative_to(layer.target) for layer in base.layers)
-
-
-def test_only_a_base_for_the_network_knows_the_hosts_resolver() -> None:
-    base = find_base()
-    names = set(for_network(base).files) - set(base.files)
-
-    assert names <= {"/etc/resolv.conf"}
-    assert "/etc/resolv.conf" not in base.files
 
 
 def test_a_moved_directory_is_found_by_its_path(tmp_path: Path) -> None:

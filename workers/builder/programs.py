@@ -1,20 +1,30 @@
-"""Running one program in a build sandbox: it is heard at once, and what it takes is limited."""
+"""Running one program in a build sandbox: it is heard at once, and what it takes is limited.
+
+No build sandbox has a network. What is to reach the package index has a door to it, and a
+forwarder beside it that makes the door a proxy at a port of the sandbox's own loopback.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from adapters.scratch import disk_work, scratch_directory
+from workers.builder.door.doors import open_door
 from workers.builder.failures import Failure, last_output
 from workers.builder.indexes import masked
 from workers.builder.quotas import Quota
 from workers.builder.tools import BuildTools
-from workers.sandboxes.bases import for_network
+from workers.gateway.environment import GATEWAY_PORT, GATEWAY_URL
+from workers.harnesses.runtimes import runtime_files
+from workers.sandboxes.bases import CERTIFICATES
 from workers.sandboxes.driver import Exit, Mount, Output, Sandbox, Spec
 
 OUT = "/out"
+FORWARDER = "/opt/forwarder.py"
 MAX_LINE = 4_000  # characters of one line of its words
 MAX_ANSWER = 16 << 20  # bytes it may write to its standard output
 
@@ -35,26 +45,27 @@ def script(name: str) -> str:
 
 
 def online_spec(tools: BuildTools, out: Path | None, files: Mapping[str, str]) -> Spec:
-    """Return a sandbox with the network, for programs that run no code of packages.
+    """Return a sandbox for `run_online`, for programs that run no code of packages.
 
     `out` is writable as /out; files are texts by path inside.
     """
-    base, index = for_network(tools.python), tools.index
+    base, index = tools.python, tools.index
+    certificates = [Mount(path, path) for path in CERTIFICATES if Path(path).is_dir()]
+    forwarder = runtime_files()["argosy/_forwarder.py"].decode()
     return Spec(
-        layers=(*base.layers, *index.mounts),
+        layers=(*base.layers, *certificates, *index.mounts),
         symlinks=base.symlinks,
         hidden=base.hidden,
-        files={**base.files, **index.files, **files},
-        environment=index.environment,
+        files={**base.files, **index.files, **files, FORWARDER: forwarder},
+        environment={**index.environment, "http_proxy": GATEWAY_URL, "https_proxy": GATEWAY_URL},
         limits=tools.limits,
         scope=tools.scope,
-        network="host",
         writable=(Mount(str(out), OUT),) if out is not None else (),
         hostname="build",
     )
 
 
-async def run_program(
+async def run_online(
     tools: BuildTools,
     step: str,
     spec: Spec,
@@ -64,14 +75,46 @@ async def run_program(
     stdin: str = "",
     out: Path | None = None,
 ) -> Ran | Failure:
+    """Do what `run_program` does with a door to the package index, and to nothing else.
+
+    What the door could not connect to is at the end of the complaint of a program that failed.
+    """
+    if not tools.index.places:
+        return await run_program(tools, step, spec, argv, say, stdin=stdin, out=out)
+    first = (tools.python.python, "-I", "-S", FORWARDER, str(GATEWAY_PORT))
+    async with AsyncExitStack() as stack:
+        with disk_work("Making the door to the package index"):
+            place = stack.enter_context(scratch_directory(tools.layers.directory / "scratch"))
+            door = await stack.enter_async_context(open_door(tools.index, place))
+        spec = replace(spec, gateway=str(place))
+        ran = await run_program(tools, step, spec, argv, say, first=first, stdin=stdin, out=out)
+    if isinstance(ran, Failure) or ran.code == 0:
+        return ran
+    if door.refusal:
+        return replace(door.refusal, step=step)
+    return replace(ran, complaint=(*ran.complaint, *door.unreached))
+
+
+async def run_program(
+    tools: BuildTools,
+    step: str,
+    spec: Spec,
+    argv: Sequence[str],
+    say: Say,
+    *,
+    first: Sequence[str] = (),
+    stdin: str = "",
+    out: Path | None = None,
+) -> Ran | Failure:
     """Run it; `say` hears each line of its standard error at once. `out`: what it may fill.
 
+    first: a command that becomes the program, whose arguments are the program's command line.
     Raises SandboxUnsupported where no build sandbox can be had.
     """
     limits = tools.limits
     async with tools.driver.open(spec) as sandbox, _guarded(tools, sandbox, out) as quota:
         answer, complaint, end = await _listen(
-            sandbox, argv, stdin.encode(), say, limits.output_kb << 10
+            sandbox, (*first, *argv), stdin.encode(), say, limits.output_kb << 10
         )
     words = last_output(complaint[-1] if complaint else "")
     if quota.reached:

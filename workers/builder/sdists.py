@@ -13,7 +13,7 @@ from msgspec import Struct
 from domain.requirements import normalised
 from workers.builder.failures import Failure, explain
 from workers.builder.indexes import with_credentials
-from workers.builder.programs import OUT, Say, online_spec, run_program, script
+from workers.builder.programs import OUT, Say, online_spec, run_online, script
 from workers.builder.requirements import Wanted
 from workers.builder.tools import BuildTools
 from workers.builder.uv import PROGRAM as UV
@@ -94,7 +94,7 @@ async def fetch_sdist(tools: BuildTools, sdist: Sdist, into: Path, say: Say) -> 
     }
     stdin = msgspec.json.encode(asked).decode()
     argv = [tools.python.python, "-I", "-S", PROGRAM]
-    ran = await run_program(tools, STEP, spec, argv, say, stdin=stdin, out=into)
+    ran = await run_online(tools, STEP, spec, argv, say, stdin=stdin, out=into)
     if isinstance(ran, Failure):
         detail = f"{sdist.place}{sdist.name} {sdist.version}: {ran.detail}"
         return msgspec.structs.replace(ran, detail=detail)

@@ -1,4 +1,4 @@
-"""Running uv in a build sandbox: the only place where a build meets the network.
+"""Running uv in a build sandbox, with a door to the package index.
 
 uv sees the base environment, its own cache, a directory to write to, and of the host's settings
 only those of the package index. It installs wheels alone, so no code of a package runs here. The
@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from adapters.scratch import disk_work, scratch_file
 from workers.builder.failures import Failure
-from workers.builder.programs import Ran, Say, online_spec, run_program
+from workers.builder.programs import Ran, Say, online_spec, run_online
 from workers.builder.tools import BuildTools
 from workers.sandboxes.driver import Mount, Spec
 from workers.sandboxes.namespaces import is_open
@@ -43,7 +43,7 @@ async def run_beside_uv(
     be had, Unavailable for a disk that fails.
     """
     spec = await _spec(tools, out, files or {}, mounts)
-    return await run_program(tools, step, spec, argv, say, stdin=stdin, out=out)
+    return await run_online(tools, step, spec, argv, say, stdin=stdin, out=out)
 
 
 async def _spec(

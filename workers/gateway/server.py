@@ -71,7 +71,7 @@ class Gateway:
         room: awaited before each call is answered, so that records are not made faster than they
             can be stored; what it raises ends the call.
         """
-        with _listen(directory) as listener:
+        with listen_in(directory) as listener:
             served = _Served(session, self._limits, self.pool, self._find, room)
             accepting = asyncio.create_task(served.accept(listener, self._config))
             try:
@@ -155,8 +155,8 @@ class _Served:
 
 
 @contextmanager
-def _listen(directory: Path) -> Generator[socket.socket]:
-    """A socket that every uid which can enter the directory may connect to."""
+def listen_in(directory: Path) -> Generator[socket.socket]:
+    """A sandbox's socket: every uid which can enter the directory may connect to it."""
     folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:

@@ -31,7 +31,6 @@ def bubblewrap_arguments(spec: Spec, paths: Paths, files: Mapping[str, int]) -> 
     return [
         *("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent"),
         *("--new-session", "--uid", INSIDE_ID, "--gid", INSIDE_ID, "--hostname", spec.hostname),
-        *(["--share-net"] if spec.network == "host" else []),
         *("--clearenv", "--setenv", "PATH", PATH),
         *_flat(("--symlink", link.target, link.path) for link in spec.symlinks),
         *_flat(("--ro-bind", paths.open_path(m.source), m.target) for m in spec.layers),

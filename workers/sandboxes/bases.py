@@ -23,8 +23,7 @@ FILES = {
     "/etc/hosts": "127.0.0.1 localhost\n::1 localhost\n",
     "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 }
-# What a sandbox with the host's network needs besides, where the host has it.
-NETWORK_FILES = ("/etc/resolv.conf", "/etc/hosts")
+# Where the host has the certificates that it trusts; not every sandbox is shown them.
 CERTIFICATES = ("/etc/ssl/certs", "/etc/pki/tls/certs", "/etc/pki/ca-trust/extracted")
 
 
@@ -88,16 +87,6 @@ def _base(interpreter: Interpreter) -> Base:
         hidden=hidden,
         files=FILES,
     )
-
-
-def for_network(base: Base) -> Base:
-    """The base with the host's resolver and certificates, for a sandbox with its network."""
-    files = dict(base.files)
-    for path in NETWORK_FILES:
-        if Path(path).is_file():
-            files[path] = Path(path).read_text()
-    certificates = tuple(Mount(path, path) for path in CERTIFICATES if Path(path).is_dir())
-    return msgspec.structs.replace(base, files=files, layers=base.layers + certificates)
 
 
 def _platform(libc: str, version: str) -> str:

@@ -2,8 +2,7 @@
 
 What it does not protect against: holes in the kernel's namespaces and in the system calls that
 remain; leaks between processes through the processor's caches; a program reading the paths and
-device names of its mounts in /proc, or the machine's load and memory. With `network="host"` the
-program reaches whatever this machine reaches.
+device names of its mounts in /proc, or the machine's load and memory.
 """
 
 import asyncio

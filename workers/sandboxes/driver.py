@@ -61,7 +61,6 @@ class Spec(Struct, frozen=True, kw_only=True):
         memory is limited for each process by itself and cpu is not; "sandbox" is refused there.
     gateway: host directory with the gateway's unix socket, bound at /run/argosy. Under root it is
         given to the sandbox's uid with mode 0700; sockets in it need mode 0666.
-    network: "host" shares the host's network, its abstract unix sockets included: builds only.
     writable: host directories the program may write, without a size limit: builds only. Under
         root they are given (themselves, not what is in them) to the one uid all builds share.
     channel: gives the program one more pipe to write to, its number in ARGOSY_CHANNEL_FD; what
@@ -79,7 +78,6 @@ class Spec(Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     scope: Scope = "sandbox"
     gateway: str | None = None
-    network: Literal["none", "host"] = "none"
     writable: tuple[Mount, ...] = ()
     hostname: str = "sandbox"
     channel: bool = False

@@ -1,8 +1,8 @@
-"""In a build sandbox with the network: download one file, check its digest, run nothing of it.
+"""In a build sandbox with a door to the index: download one file and check its digest.
 
-Reads {"url", "sha256", "into"} from standard input. What is in the way is its last line of
-standard error. Credentials in the URL are for its own host: a redirect does not take them along.
-Standard library only; nothing of Argosy is in that sandbox.
+Nothing of it is run. Reads {"url", "sha256", "into"} from standard input. What is in the way is its
+last line of standard error. Credentials in the URL are for its own host: a redirect does not take
+them along. Standard library only; nothing of Argosy is in that sandbox.
 """
 
 import base64
