@@ -81,6 +81,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     insecure_registries: registries that images are fetched from without TLS, as references name
     them, such as `registry.internal:5000`. Where they are not on the public internet,
     `outbound_allow` must name them, too.
+    registry: where images of agents are pushed to when they are built, such as
+    `registry.example.com/argosy`; by default Argosy serves them itself. The rules of
+    `insecure_registries` and `outbound_allow` hold for it, too.
+    registry_login_file: a file with the user name and the password for it, a line each.
     engine: the socket of a container engine's API (Docker, Podman), such as
     `unix:///run/docker.sock`: it builds what needs an environment of its own. Whoever reaches that
     socket is as good as root on its machine. Empty for none: such sources are refused.
@@ -129,6 +133,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     master_key_file: Path = Path()
     outbound_allow: str = ""
     insecure_registries: str = ""
+    registry: str = ""
+    registry_login_file: Path = Path()
     engine: str = ""
     engine_network: str = "none"
     engine_image: str = "docker.io/library/python:{python}-slim"
@@ -176,9 +182,9 @@ class Settings(Struct, frozen=True, kw_only=True):
         return Installation(engine=bool(self.engine), engine_network=self.engine_network != "none")
 
     @property
-    def registry(self) -> str:
-        """Host and port that images are pulled from. Empty where the API is below a path: container
-        engines ask at the root alone.
+    def own_registry(self) -> str:
+        """Host and port that images are pulled from Argosy at. Empty where the API is below a path:
+        container engines ask at the root alone.
         """
         place = self.url.rstrip("/").partition("://")[2]
         return "" if "/" in place else place

@@ -16,7 +16,7 @@ from domain import agents
 from domain.agents import AGENT
 from domain.deploying import AGENT_NAMES, delete_agent
 from domain.handling import Unit
-from domain.images import pullable_tag
+from domain.images import image_name
 from projections.agents import AgentRow, list_agents
 
 
@@ -161,7 +161,7 @@ def shown(found: Folded[agents.Agent], call: Call, workspace: str) -> Agent:
                 reason=each.reason,
                 detail=each.detail,
                 definition=msgspec.to_builtins(each.definition),
-                image_uri=call.image_uri(workspace, active.name, pullable_tag(each)) or None
+                image_uri=call.image_uri(workspace, active.name, image_name(each)) or None
                 if is_active
                 else None,
             )

@@ -23,7 +23,7 @@ from domain.errors import Conflict
 from domain.execution import Base
 from domain.handling import Idempotency, Unit
 from domain.ids import new_id
-from domain.images import image_uri
+from domain.images import ImageName, image_uri
 from domain.ports import Meta
 from projections.reads import ReadModels
 
@@ -108,9 +108,10 @@ class Call:
         """Whether the caller may know of anything in this workspace."""
         return await self.shared.tenancy.sees(self.caller, workspace_id)
 
-    def image_uri(self, workspace: str, agent: str, tag: str) -> str:
+    def image_uri(self, workspace: str, agent: str, name: ImageName) -> str:
         """Return what container engines pull, by names; empty if there is no such thing."""
-        return image_uri(self.services.settings.registry, workspace, agent, tag)
+        settings = self.services.settings
+        return image_uri(settings.own_registry, settings.registry, workspace, agent, name)
 
     def meta(self, workspace_id: str) -> Meta:
         """Return the envelope of this request's command."""

@@ -201,7 +201,7 @@ async def _answer(call: Call, made: DeployMade, workspace: str) -> DeployedAnswe
         build_profile=deployed.decision.build_profile,
         decision_reason=deployed.decision.reason,
         endpoint=deployment.endpoint,
-        image_uri=call.image_uri(workspace, deployment.agent_name, deployed.image_tag) or None,
+        image_uri=call.image_uri(workspace, deployment.agent_name, deployed.image) or None,
     )
 
 

@@ -22,7 +22,7 @@ from domain.execution import (
     instant_artifact,
 )
 from domain.handling import Unit
-from domain.images import pullable_tag
+from domain.images import ImageName, image_name
 from domain.ports import DropLease
 from domain.tools import BasicTool, declared
 
@@ -52,7 +52,7 @@ class Deployed(Struct, frozen=True, kw_only=True):
     """What it led to. `build_id` is empty when nothing has to be built.
 
     credentials_dropped: references of secrets that its tools do not name any more.
-    image_tag: of the version's image, empty if there will be none.
+    image: how the version's image is named.
     """
 
     agent_id: str
@@ -64,7 +64,7 @@ class Deployed(Struct, frozen=True, kw_only=True):
     build_id: str
     tools_created: list[str]
     credentials_dropped: list[str] = []
-    image_tag: str = ""
+    image: ImageName = ImageName()
 
 
 async def deploy(unit: Unit, wanted: Deploy, base: Base, new_id: Callable[[], str]) -> Deployed:
@@ -109,14 +109,14 @@ async def deploy(unit: Unit, wanted: Deploy, base: Base, new_id: Callable[[], st
         build_id=build_id,
         tools_created=[name for name, tool in applied.items() if tool.before is None],
         credentials_dropped=[tool.dropped for tool in applied.values() if tool.dropped],
-        image_tag=await _image_tag(unit, agent_id, version),
+        image=await _image_name(unit, agent_id, version),
     )
 
 
-async def _image_tag(unit: Unit, agent_id: str, version: int) -> str:
+async def _image_name(unit: Unit, agent_id: str, version: int) -> ImageName:
     agent = await unit.state(AGENT, agent_id)
     assert isinstance(agent, agents.Active)
-    return pullable_tag(agent.versions[version])
+    return image_name(agent.versions[version])
 
 
 async def end_build(unit: Unit, end: builds.BuildEnded) -> None:

@@ -157,6 +157,7 @@ class Artifact(Struct, frozen=True, kw_only=True, omit_defaults=True):
     dependencies: digest of the dependency layer, empty when the base is enough.
     base_packages: digest of the layer of the base's packages, empty when it has none of its own.
     image: what was deployed, or what can be pulled; None of what was not built.
+    image_uri: what the image is pulled by, where it was pushed to a registry of the operator's.
     """
 
     base: str
@@ -164,6 +165,7 @@ class Artifact(Struct, frozen=True, kw_only=True, omit_defaults=True):
     dependencies: str = ""
     base_packages: str = ""
     image: Image | None = None
+    image_uri: str = ""
 
 
 def digest_of(data: bytes) -> str:

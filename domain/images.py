@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import msgspec
+from msgspec import Struct
 
 from domain.agents import Version
 from domain.execution import Definition, Image, Mode, digest_of
@@ -20,21 +21,40 @@ LATEST = "latest"
 TAG_DIGITS = 20
 
 
+class ImageName(Struct, frozen=True, kw_only=True):
+    """How a version's image is named, but for the place. tag: empty if there is none.
+
+    pushed: all of its name, where it was pushed to a registry. awaited: it is not built yet.
+    """
+
+    tag: str = ""
+    pushed: str = ""
+    awaited: bool = False
+
+
 def image_tag(definition: Definition) -> str:
     """Return the tag that an image has before it is built: the same for the same definition."""
     canonical = msgspec.json.encode(definition, order="deterministic")
     return digest_of(canonical).removeprefix("sha256:")[:TAG_DIGITS]
 
 
-def pullable_tag(version: Version) -> str:
-    """Return the tag of an image that there is, or will be if the build succeeds; empty if none."""
+def image_name(version: Version) -> ImageName:
+    """Return how the image is named that there is, or will be if the build succeeds."""
     awaited = version.status == "draft" and version.mode in WITH_IMAGE
-    return image_tag(version.definition) if awaited or image_of(version) else ""
+    pushed = version.artifact.image_uri if version.artifact else ""
+    tag = image_tag(version.definition) if awaited or image_of(version) else ""
+    return ImageName(tag=tag, pushed=pushed, awaited=awaited)
 
 
-def image_uri(registry: str, workspace: str, agent: str, tag: str) -> str:
-    """Return what is pulled; empty without a registry or a tag. The names are DNS labels."""
-    return f"{registry}/{workspace}/{agent}:{tag}" if registry and tag else ""
+def image_uri(own: str, pushed_to: str, workspace: str, agent: str, name: ImageName) -> str:
+    """Return what is pulled; empty if there is no such thing. The names are DNS labels.
+
+    own: where Argosy serves images. pushed_to: the registry that new ones are pushed to, if any.
+    """
+    if name.pushed:
+        return name.pushed
+    registry = pushed_to if name.awaited and pushed_to else own
+    return f"{registry}/{workspace}/{agent}:{name.tag}" if registry and name.tag else ""
 
 
 def tagged(versions: Mapping[int, Version]) -> dict[str, int]:

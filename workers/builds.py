@@ -9,7 +9,7 @@ from prometheus_client import Gauge
 
 from adapters.tracing import fail
 from adapters.wiring import Services
-from domain import agents
+from domain import agents, workspaces
 from domain.agents import AGENT
 from domain.builds import (
     AGAIN,
@@ -27,9 +27,10 @@ from domain.execution import Definition
 from domain.handling import Unit
 from domain.ids import stream_name
 from domain.jobs import BUILDS
+from domain.workspaces import WORKSPACE
 from workers.attempts import attempted
 from workers.builder.builder import run_build
-from workers.builder.tools import BuildTools
+from workers.builder.tools import BuildTools, Slug
 from workers.claims import Claim, claim_build
 from workers.envelopes import new_owner
 from workers.histories import History, read_history
@@ -56,7 +57,7 @@ def builds_with(paths: Paths) -> Callable[[Services, Stop], Awaitable[None]]:
     async def run(services: Services, stop: Stop) -> None:
         settings = services.settings
         tools = open_tools(settings, services.blobs, paths)
-        tools = replace(tools, login=logins_of(services))
+        tools = replace(tools, login=logins_of(services), slug=slugs_of(services))
         kind = Kind(
             name="build",
             queue=BUILDS,
@@ -70,6 +71,20 @@ def builds_with(paths: Paths) -> Callable[[Services, Stop], Awaitable[None]]:
         await host.run(stop, stop.again, [swept, keep_trimmed(tools.layers)])
 
     return run
+
+
+def slugs_of(services: Services) -> Slug:
+    """Return how builds find what a workspace is called."""
+
+    async def slug(workspace_id: str) -> str:
+        head = await services.store.load(stream_name("workspace", workspace_id))
+        match WORKSPACE.fold(recorded.event for recorded in head.events):
+            case workspaces.Active(slug=slug) | workspaces.Archived(slug=slug):
+                return slug
+            case workspaces.Absent():
+                raise NotFound(f"There is no workspace {workspace_id}.")
+
+    return slug
 
 
 class _Builds:

@@ -15,6 +15,7 @@ from domain.ports import Blobs
 from workers.builder.indexes import find_index
 from workers.builder.tools import BuildTools
 from workers.harnesses.runtimes import write_runtime
+from workers.images.pushing import check_registry
 from workers.layers import LayerCache
 from workers.plans import Stage, Workshop
 from workers.pool import Pool
@@ -77,6 +78,7 @@ def places_scratch(settings: Settings) -> Path:
 
 def open_tools(settings: Settings, blobs: Blobs, paths: Paths) -> BuildTools:
     """Return what builds are done with. Raises SandboxUnsupported, and Invalid for a setting."""
+    check_registry(settings)
     plain = judged_bases.find_base(settings.pythons)
     pythons = bases.find_bases(settings.pythons)
     tools = BuildTools(

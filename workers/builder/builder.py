@@ -16,6 +16,7 @@ from domain.execution import (
     Artifact,
     Base,
     Definition,
+    Image,
     ImageDefinition,
     Mode,
     Obstacle,
@@ -28,6 +29,7 @@ from domain.execution import (
     source_digest,
 )
 from domain.image_references import read_reference
+from domain.images import image_tag
 from workers.builder.base_layers import make_base_layer
 from workers.builder.engine.steps import build_by_engine
 from workers.builder.failures import Failure, last_output, machine_failed
@@ -45,6 +47,7 @@ from workers.images.fetching import (
     resolve_image,
     unpack_image,
 )
+from workers.images.pushing import push_image, pushed_to
 
 SOURCE = "source"  # the step
 
@@ -103,6 +106,7 @@ class _Build:
         self._base_packages = ""
         self._request = request
         self._tools = tools
+        self._slug = tools.slug
 
     async def run(self, definition: Definition) -> BuildEnded:
         """All steps in order."""
@@ -149,9 +153,8 @@ class _Build:
         image = await build_by_engine(tools, self._request, definition, obstacle.reason, journal)
         if isinstance(image, Failure):
             return journal.failed(image)
-        await journal.say("Ready")
-        source = source_digest(definition.files)
-        return journal.succeeded(Artifact(base="", source=source, image=image))
+        artifact = Artifact(base="", source=source_digest(definition.files), image=image)
+        return await self._push(definition, artifact, image)
 
     async def _image(self, definition: ImageDefinition) -> BuildEnded:
         """Fetch a container image and see that it can be run."""
@@ -284,9 +287,24 @@ class _Build:
         await self._journal.enter("image")
         name = self._request.agent_name
         image, self._journal.cached = await make_image(self._tools, name, definition, artifact)
-        artifact = replace(artifact, image=image)
-        await self._journal.say("Ready")
-        return self._journal.succeeded(artifact)
+        return await self._push(definition, replace(artifact, image=image), image)
+
+    async def _push(
+        self, definition: SourceDefinition, artifact: Artifact, image: Image
+    ) -> BuildEnded:
+        """End with the artifact, once the operator's registry, if there is one, has its image."""
+        journal, settings = self._journal, self._tools.settings
+        if settings.registry:
+            await journal.enter("push")
+            slug = await self._slug(self._request.workspace_id)
+            tag = image_tag(definition)
+            place = pushed_to(settings, slug, self._request.agent_name, tag)
+            pushed = await push_image(self._tools, place, image, journal.say)
+            if isinstance(pushed, Failure):
+                return journal.failed(pushed)
+            artifact = replace(artifact, image_uri=pushed)
+        await journal.say("Ready")
+        return journal.succeeded(artifact)
 
     async def plan_refused(self, end: BuildEnded) -> None:
         """Say of a build that failed before its plan was known why the mode stays what it was."""

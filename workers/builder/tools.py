@@ -41,6 +41,15 @@ async def no_login(workspace_id: str, host: str) -> Credential | None:
     return None
 
 
+type Slug = Callable[[str], Awaitable[str]]
+"""From a workspace's id to what people call it."""
+
+
+async def its_id(workspace_id: str) -> str:
+    """Call a workspace by its id."""
+    return workspace_id
+
+
 class BuildTools(Struct, frozen=True, kw_only=True):
     """The parts of this machine.
 
@@ -49,7 +58,7 @@ class BuildTools(Struct, frozen=True, kw_only=True):
     others: the same for other Pythons, by the name of their plain base.
     scope: what the limits must hold for; a build is refused where they cannot.
     settings: of registries, and of where they may be.
-    login: what a workspace signs in to a registry with.
+    login: what a workspace signs in to a registry with. slug: what a workspace is called.
     """
 
     base: Base
@@ -64,6 +73,7 @@ class BuildTools(Struct, frozen=True, kw_only=True):
     others: Mapping[str, "BuildTools"] = {}
     settings: Settings = Settings()
     login: Login = no_login
+    slug: Slug = its_id
 
     def of(self, base: Base) -> "BuildTools":
         """Return those of a plain base. Raises KeyError for one that is not of this machine."""

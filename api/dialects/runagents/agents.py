@@ -19,7 +19,7 @@ from domain.deployments import DEPLOYMENT
 from domain.deployments import Active as ActiveDeployment
 from domain.execution import ImageDefinition
 from domain.handling import Unit
-from domain.images import pullable_tag
+from domain.images import image_name
 from domain.requesting import missing_tools, tools_missing
 from projections import agents as read_model
 
@@ -80,7 +80,7 @@ async def _shown(call: Call, place: Place, agent_id: str) -> dict[str, Any] | No
     version = agent.versions.get(agent.latest)
     if version and isinstance(version.definition, ImageDefinition):
         spec["image"] = version.definition.image
-    elif version and (built := call.image_uri(place.slug, agent.name, pullable_tag(version))):
+    elif version and (built := call.image_uri(place.slug, agent.name, image_name(version))):
         spec["image"] = built
     id = await call.store.resolve(place.id, DEPLOYMENT_NAMES, agent.name)
     deployment = (await fold(call.store, DEPLOYMENT, id)).state if id else None

@@ -192,7 +192,7 @@ async def _made(
 
 def _answer(call: Call, made: Deployed, name: str, namespace: str) -> DeployAnswer:
     decision = made.decision
-    image_uri = call.image_uri(namespace, name, made.image_tag)
+    image_uri = call.image_uri(namespace, name, made.image)
     status = "created" if made.agent_created else "updated"
     return DeployAnswer(
         agent=name,
