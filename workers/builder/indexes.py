@@ -128,7 +128,7 @@ def index_urls(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 def _indexes(environment: Mapping[str, str]) -> Iterator[Place]:
     """Yield where uv's indexes are. Raises Invalid."""
-    urls = [url for _, url in _index_urls(environment)]
+    urls = [url for _, url in index_urls(environment)]
     if not any(environment.get(name) for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL")):
         urls.append(PYPI)
     for url in urls:
