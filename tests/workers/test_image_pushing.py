@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -231,6 +232,7 @@ def test_a_builder_killed_while_it_pushes_leaves_nothing_that_is_served(
     try:
         while not list(images.folder.glob(uploads)):
             assert child.poll() is None, "it has ended before it was seen to push"
+            time.sleep(0.002)
     finally:
         child.kill()
         child.communicate()
