@@ -165,7 +165,7 @@ class Containers:
             "WorkingDir": spec.working_directory,
             "Env": [],
             "HostConfig": {
-                "NetworkMode": spec.network,
+                "NetworkMode": "none",
                 "IpcMode": "private",
                 "CgroupnsMode": "private",
                 "ReadonlyRootfs": True,
