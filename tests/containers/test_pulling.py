@@ -15,6 +15,7 @@ import pytest
 from msgspec import Struct
 
 from tests.conftest import require
+from tests.containers.docker import docker
 from tests.containers.engine import Engine, as_flags, need_podman
 from tests.e2e.servers import KEY, DevServer, dev_server
 from tests.workers.builds import open_directory
@@ -214,6 +215,26 @@ def test_two_engines_pull_at_once_by_digest(
         for each in (one, two):
             (image,) = json.loads(each.run("image", "inspect", by_digest))
             assert image["Digest"] == pulled.digest
+
+
+def test_docker_pulls_by_tag_and_digest_and_runs_it(pulled: Pulled) -> None:
+    host, repository = pulled.uri.split("/", 1)[0], pulled.uri.rpartition(":")[0]
+    by_digest = f"{repository}@{pulled.digest}"
+    with open_directory() as folder, docker(folder / "docker", host) as engine:
+        refused = engine.try_("pull", "--quiet", by_digest)
+        engine.run("login", "--username", "anybody", "--password-stdin", host, stdin=KEY)
+        for name in (by_digest, pulled.uri):
+            engine.run("pull", "--quiet", name)
+        (image,) = json.loads(engine.run("image", "inspect", by_digest))
+        health = ["run", "--rm", "--network=none", "--entrypoint", entrypoint(pulled)[0], by_digest]
+        said = engine.run(*health, "-I", "-c", "import os; print(os.getuid(), os.listdir('/app'))")
+
+    assert refused.returncode != 0
+    assert "no basic auth credentials" in refused.stderr or "unauthorized" in refused.stderr
+    assert by_digest in image["RepoDigests"]
+    assert image["Config"]["User"] == "1000:1000"
+    assert said.startswith("1000 ")
+    assert "agent.py" in said
 
 
 def test_skopeo_copies_and_inspects_it(pulled: Pulled, tmp_path: Path) -> None:
