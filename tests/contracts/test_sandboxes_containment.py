@@ -14,7 +14,7 @@ from workers.sandboxes.driver import Mount
 from workers.sandboxes.syscalls import ARCHITECTURES, REFUSED, Architecture
 
 SECRET = "argosy-test-secret-3f9a"
-ENGINES_PLACES = {"/var", "/sys", "/run"}
+ENGINES_PLACES = {"/var", "/sys", "/run", "/.dockerenv"}
 ENGINES_FILES = {"hostname", "mtab", "resolv.conf"}
 
 
