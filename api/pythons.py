@@ -17,15 +17,18 @@ MOST_PATCHES = 100  # releases of one minor version that `requires-python` is ju
 _VERSION = re.compile(r"(?:cpython-|python-?)?(\d+\.\d+)(?:\.\d+)?")
 
 
-def find_python(files: Mapping[str, str], base: Base, *, field: str) -> str:
+def find_python(
+    files: Mapping[str, str], base: Base, *, field: str, elsewhere: bool = False
+) -> str:
     """Return a version like "3.13", empty where the files have no wish that `base` does not meet.
 
     `.python-version` goes before `requires-python` in pyproject.toml, for which the newest Python
-    that there is will do. Only what is at the top of the source counts. Raises Invalid.
+    that there is will do. Only what is at the top of the source counts. elsewhere: whether one
+    that is not there can be had for the build. Raises Invalid.
     """
     named = _named(files.get(VERSION_FILE, ""))
     if named:
-        if all(each.python != named for each in (base, *base.others)):
+        if not elsewhere and all(each.python != named for each in (base, *base.others)):
             raise Invalid(
                 f"{VERSION_FILE} asks for Python {named}; here is {python_names(base)}. Change the "
                 "file, or have the operator install that Python (ARGOSY_PYTHONS).",

@@ -81,7 +81,7 @@ async def stored(source: Source, shared: Shared, blobs: Blobs | None) -> Definit
         entry_point=entry_point,
         requirements=_requirements(source, files),
         framework=source.framework or find_framework(files),
-        python=source.python or find_python(files, base, field=source.files_field),
+        python="" if dockerfile else source.python or _python(files, source, shared),
     )
     _check_possible(definition, source, shared)
     _check_engine_files(files, source.files_field)
@@ -90,6 +90,12 @@ async def stored(source: Source, shared: Shared, blobs: Blobs | None) -> Definit
     plain = plain_base(definition.python, base) or base
     await shared.syntax.check(files, python_version(plain), field=source.files_field)
     return replace(definition, files=await _kept(files, blobs))
+
+
+def _python(files: Mapping[str, str], source: Source, shared: Shared) -> str:
+    installation = shared.installation
+    elsewhere = installation.engine and installation.engine_network
+    return find_python(files, shared.base, field=source.files_field, elsewhere=elsewhere)
 
 
 def _requirements(source: Source, files: Mapping[str, str]) -> str:

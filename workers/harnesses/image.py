@@ -76,6 +76,7 @@ def _environment(task: Task) -> dict[str, str]:
         **task.environment,
         "ARGOSY_RUN_ID": task.run_id,
     }
+    environment.pop(PORT_VARIABLE, None)  # taken: whoever reads it would forward there as well
     if len(task.system_prompt.encode()) <= MAX_VARIABLE_BYTES:
         environment.setdefault("SYSTEM_PROMPT", task.system_prompt)
     return environment
