@@ -104,7 +104,8 @@ class Engine:
         """Forget the images with a label that are older than so long."""
         oldest = time.time() - seconds
         with _heard("removing images"):
-            for image in await self._docker.images.list(filters={"label": [label]}):
+            images: Any = self._docker.images  # untyped there
+            for image in await images.list(filters={"label": [label]}):
                 if image["Created"] < oldest:
                     await self.remove(image["Id"])
 

@@ -92,7 +92,7 @@ def serve(engine: Engine) -> Generator[Path]:
         with subprocess.Popen(
             ["/bin/sh", "-c", _SERVE],
             env=engine.environment,
-            stdin=listening,
+            stdin=listening.fileno(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         ) as service:
