@@ -1,21 +1,32 @@
 """Builds real sets of requirements from the package index, and runs what comes of them.
 
-`python -m tests.builds [NAME ...]` prints a line for each set: name, mode, whether the decision was
-confirmed or revised, seconds, and what came of it. Refusals that are meant to happen show the
-resolver's words. It exits with 1 if anything is not as it should be. It takes a minute or two.
+`python -m tests.builds [--pull] [NAME ...]` prints a line for each set: name, mode, whether the
+decision was confirmed or revised, seconds, and what came of it. Refusals that are meant to happen
+show the resolver's words. It exits with 1 if anything is not as it should be. It takes a minute or
+two. With `--pull` each image is pushed to a registry, pulled from there by podman, and its program
+run in it as well.
 """
 
 import asyncio
+import json
 import os
 import sys
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+
+from msgspec.structs import replace
 
 from adapters.base_locks import read_lock
+from adapters.settings import Settings
+from tests.containers.engine import Engine, need_podman
+from tests.registries import registry
 from tests.workers.builds import Builder, open_directory, the_driver
-from tests.workers.requirement_sets import RequirementSet, try_set
+from tests.workers.requirement_sets import RequirementSet, RunPulled, try_set
 from workers.builder.indexes import find_index
 from workers.builder.tools import BUILD_LIMITS
 from workers.sandboxes.bases import find_base
 
+PULL = "--pull"
 IDNA = "sha256:946d195a0d259cbba61165e88e65941f16e9b36ea6ddb97f00452bae8b1287d3"
 DOCOPT = "sha256:49b3a825280bd66b3aa83585ef59c4a8c82f2c8a522dbe754a8bc8d08c85c491"
 
@@ -154,17 +165,19 @@ SETS = (
 )
 
 
-async def main(names: list[str]) -> int:
+async def main(arguments: list[str]) -> int:
     """Try the sets with these names, or all; returns how many were not as they should be."""
+    names = [each for each in arguments if each != PULL]
     surprises = 0
     locks = {"langgraph": read_lock("langgraph", find_base().version)}
-    with open_directory() as directory:
+    with open_directory() as directory, ExitStack() as opened:
         index = find_index("", os.environ)
         builder = Builder(directory, the_driver(), index, limits=BUILD_LIMITS, locks=locks)
+        run_pulled = opened.enter_context(pulling(builder)) if PULL in arguments else None
         for each in SETS:
             if names and each.name not in names:
                 continue
-            tried = await try_set(builder, each)
+            tried = await try_set(builder, each, run_pulled)
             surprises += bool(tried.wrong)
             how = "revised" if tried.revised else "confirmed"
             came = tried.wrong or (f"ok: refused: {tried.detail}" if each.fails else "ok")
@@ -173,6 +186,35 @@ async def main(names: list[str]) -> int:
             )
             sys.stdout.flush()
     return surprises
+
+
+@contextmanager
+def pulling(builder: Builder) -> Generator[RunPulled]:
+    """Have the builder push to a registry; yields what pulls from there and runs a program."""
+    need_podman()
+    with registry() as ours, open_directory() as root:
+        settings = Settings(
+            registry=f"{ours.host}/sets",
+            insecure_registries=ours.host,
+            outbound_allow=ours.host,
+        )
+        builder.tools = replace(builder.tools, settings=settings)
+        engine = Engine(root)
+
+        def run(uri: str, program: str) -> str:
+            engine.run("pull", "--quiet", "--tls-verify=false", uri)
+            (image,) = json.loads(engine.run("image", "inspect", uri))
+            python = image["Config"]["Entrypoint"][0]
+            done = engine.try_(
+                *("run", "--rm", "--network=none", "--entrypoint", python, uri, "-c", program)
+            )
+            engine.run("rmi", "--force", uri)
+            return done.stdout if done.returncode == 0 else done.stdout + done.stderr + " (failed)"
+
+        try:
+            yield run
+        finally:
+            engine.run("rmi", "--all", "--force")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Sets of requirements, tried to the end: decided, built, and a program run with what was built."""
 
+import asyncio
 import time
+from collections.abc import Callable
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -43,8 +45,14 @@ class Tried(Struct, frozen=True, kw_only=True):
     wrong: str = ""
 
 
-async def try_set(builder: Builder, wanted: RequirementSet) -> Tried:
-    """Decide and build the set, and run its program in a sandbox."""
+type RunPulled = Callable[[str, str], str]
+"""Runs a program in a pulled image, by its `image_uri`; returns what it said."""
+
+
+async def try_set(
+    builder: Builder, wanted: RequirementSet, run_pulled: RunPulled | None = None
+) -> Tried:
+    """Decide and build the set, and run its program in a sandbox, and in its image if asked to."""
     source = await builder.blobs.put(wanted.program.encode())
     definition = SourceDefinition(
         files={"agent.py": source},
@@ -67,6 +75,11 @@ async def try_set(builder: Builder, wanted: RequirementSet) -> Tried:
     ]
     if end.how == "succeeded" and not any(wrongs):
         wrongs.append(await _run(builder, end, wanted.program))
+        if run_pulled is not None:
+            assert end.artifact
+            assert end.artifact.image_uri
+            said = await asyncio.to_thread(run_pulled, end.artifact.image_uri, wanted.program)
+            wrongs.append(_judged(said, "pulled"))
     return Tried(
         mode=plan.mode,
         revised=not plan.confirmed,
@@ -105,5 +118,9 @@ async def _run(builder: Builder, end: BuildEnded, program: str) -> str:
                     said += data
                 case Exit():
                     ended = item
-    text = said.decode("utf-8", "replace").strip()
-    return "" if ended.code == 0 and text.endswith("ok") else f"the program said: {text[-500:]}"
+    text = said.decode("utf-8", "replace")
+    return _judged(text if ended.code == 0 else f"{text} (it did not exit with 0)", "in a sandbox")
+
+
+def _judged(said: str, where: str) -> str:
+    return "" if said.strip().endswith("ok") else f"{where} the program said: {said[-500:]}"
