@@ -154,6 +154,8 @@ class _Reader:
         earlier = self._is_stage(name)
         self._stages.append((found["stage"] or "").lower())
         if earlier or name == SCRATCH:
+            if name != found["image"]:  # an engine might expand it to something else
+                raise _Refused(given.line, f"write {name} itself, not what stands for it")
             return []
         return [(found.span("image"), self._image(given, name))]
 

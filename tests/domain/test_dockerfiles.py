@@ -54,6 +54,7 @@ def test_images_are_told_from_stages_and_get_other_names() -> None:
         ("FROM x\nONBUILD RUN x", 2, "ONBUILD"),
         ("FROM --platform=linux/arm64 x", 1, "without flags"),
         ("FROM $UNKNOWN", 1, "UNKNOWN has no value"),
+        ("ARG S=a\nFROM x AS a\nFROM $S", 3, "write a itself"),
         ("FROM X", 1, "is not an image"),
         ("FROM x\nCOPY --from=$STAGE /a /b", 2, "is not an image"),
         ("FROM x AS a\nCOPY --from=a --from=UPPER /a /b", 2, "is not an image"),
