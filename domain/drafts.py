@@ -105,7 +105,7 @@ class DraftHasEnded(Conflict):
         super().__init__(
             f"Draft {draft_id} was {how}{deployed}; make another one.",
             draft=draft_id,
-            status=how,
+            how=how,
         )
 
 

@@ -12,7 +12,7 @@ from litestar import Litestar, get
 from api.access import AccessLog
 from api.limits import RateLimits
 from api.problems import ErrorAnswers
-from domain import builds, errors, requesting, runs
+from domain import builds, drafts, errors, requesting, runs
 from domain.errors import ArgosyError
 from tests.errors_reference import refusals
 
@@ -24,6 +24,8 @@ EXAMPLES: dict[type[ArgosyError], ArgosyError] = {
     runs.RunNotHeld: runs.RunNotHeld("r1"),
     builds.BuildAlreadyEnded: builds.BuildAlreadyEnded("b1", "failed"),
     builds.BuildNotHeld: builds.BuildNotHeld("b1"),
+    drafts.DraftHasChanged: drafts.DraftHasChanged("d1", 2, 1),
+    drafts.DraftHasEnded: drafts.DraftHasEnded("d1", "COMPLETED", "echo"),
     requesting.DeploymentFailed: requesting.DeploymentFailed("Broken.", deployment="d1"),
 }
 

@@ -1,5 +1,7 @@
 """Start compose.yaml for real, from images made of the Dockerfile, and use what came up.
 
+Then an agent with system packages is built upon one of these images, and asked.
+
 `python -m tests.containers` needs root, podman with runc, debootstrap and patchelf; the images are
 kept for the next time in ARGOSY_CONTAINERS, or /var/tmp/argosy-containers. `images` only makes
 them. `privileges` takes each privilege away from each service in turn, and says what fails then.
@@ -17,6 +19,7 @@ import pytest
 
 from tests.containers.composing import read_compose
 from tests.containers.engine import Engine, need_podman
+from tests.containers.packages import try_packages
 from tests.containers.stack import PRIVILEGES, make_everything, stack
 from tests.containers.walk import walk
 
@@ -50,7 +53,7 @@ def main() -> int:
     _say(f"images made in {time.monotonic() - began:.0f} s")
     match what:
         case "all":
-            wrong = list(_try(engine))
+            wrong = [*_try(engine), *_try_packages(engine)]
         case "privileges":
             tried = [each for each in _privileges() if each not in UNTRIED]
             wrong = [f"{each} is not needed" for each in tried if not _is_missed(engine, each)]
@@ -72,6 +75,13 @@ def _try(engine: Engine) -> Iterator[str]:
         for name in found.services:
             yield from (f"{name}: {line}" for line in found.logs(name).splitlines() if _bad(line))
     _say(f"started, used and stopped in {time.monotonic() - began:.0f} s")
+
+
+def _try_packages(engine: Engine) -> Iterator[str]:
+    """Have an engine build an agent with system packages; yields what is wrong."""
+    began = time.monotonic()
+    yield from try_packages(engine)
+    _say(f"packages built and used in {time.monotonic() - began:.0f} s")
 
 
 def _is_missed(engine: Engine, privilege: str) -> bool:

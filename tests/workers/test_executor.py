@@ -165,7 +165,7 @@ async def test_an_answer_is_kept_although_its_files_cannot_be(bench: Bench) -> N
     assert (end.how, end.output, end.files) == ("completed", "hello", [])
     lines = [each.event.line for each in history if isinstance(each.event, LogWritten)]
     assert len(lines) == 1
-    assert lines[0].startswith("The run's files could not be kept: Copying them out")
+    assert lines[0].startswith("The run's files could not be kept: Making room to work in")
 
 
 async def test_a_long_output_is_cut_and_kept_whole_as_a_blob(bench: Bench) -> None:
