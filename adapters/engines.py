@@ -82,9 +82,13 @@ class Engine:
     async def save(self, name: str, into: IO[bytes], most: int) -> None:
         """Write an image to a file, as `docker save` does. Raises TooLarge beyond `most` bytes."""
         with _heard("handing an image out"):
-            images: Any = self._docker.images  # untyped there
-            async with images.export_image(name) as content:
-                async for piece in content.iter_chunked(PIECE_BYTES):
+            # The library's own `export_image` keeps its connection when it is left by an error.
+            getting = self._docker.session.get(f"http://engine/images/{name}/get")
+            async with getting as answer:
+                if answer.status != 200:
+                    said = _reason(await answer.content.read(PIECE_BYTES))
+                    raise Unavailable(f"The container engine has no image to hand out: {said}")
+                async for piece in answer.content.iter_chunked(PIECE_BYTES):
                     most -= len(piece)
                     if most < 0:
                         raise TooLarge

@@ -25,7 +25,7 @@ EXAMPLES: dict[type[ArgosyError], ArgosyError] = {
     builds.BuildAlreadyEnded: builds.BuildAlreadyEnded("b1", "failed"),
     builds.BuildNotHeld: builds.BuildNotHeld("b1"),
     drafts.DraftHasChanged: drafts.DraftHasChanged("d1", 2, 1),
-    drafts.DraftHasEnded: drafts.DraftHasEnded("d1", "COMPLETED", "echo"),
+    drafts.DraftHasEnded: drafts.DraftHasEnded("d1", "completed", "echo"),
     requesting.DeploymentFailed: requesting.DeploymentFailed("Broken.", deployment="d1"),
 }
 
