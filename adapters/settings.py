@@ -135,7 +135,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     insecure_registries: str = ""
     registry: str = ""
     registry_login_file: Path = Path()
-    engine: str = ""
+    engine: Annotated[str, Meta(pattern="^(unix:///.+)?$")] = ""
     engine_network: str = "none"
     engine_image: str = "docker.io/library/python:{python}-slim"
     metrics_port: Annotated[int, Meta(ge=0, le=65535)] = 0

@@ -24,6 +24,7 @@ from adapters.wiring import Services, open_services
 from domain.errors import ArgosyError
 from workers.bases import build_base, list_bases
 from workers.builds import builds_with
+from workers.dev.directory import of_dev_server
 from workers.dispatcher import run_dispatcher
 from workers.reaper import run_reaper
 from workers.stopping import Stop, stop_on_signals
@@ -58,12 +59,13 @@ def main() -> int:
                 serve(settings, kind, hosting, needs_vault=True)
             case "check":
                 sys.stdout.write(f"{describe_machine(settings, prepare_machine(settings))}\n")
-            case "base" if given.action == "list":
-                paths = prepare_machine(settings)
-                uvloop.run(list_bases(settings, paths, as_json=given.json))
             case "base":
+                settings = of_dev_server(settings) if given.dev else settings
                 paths = prepare_machine(settings)
-                uvloop.run(build_base(settings, paths, given.name, as_json=given.json))
+                if given.action == "list":
+                    uvloop.run(list_bases(settings, paths, as_json=given.json))
+                else:
+                    uvloop.run(build_base(settings, paths, given.name, as_json=given.json))
             case _:
                 building = builds_with(prepare_machine(settings))
                 serve(settings, kind, building, needs_vault=has_master_key(settings))
@@ -79,6 +81,9 @@ def _add_base(parser: argparse.ArgumentParser) -> None:
     building.add_argument("name", metavar="NAME")
     for action in (listing, building):
         action.add_argument("--json", action="store_true")
+        action.add_argument(
+            "--dev", action="store_true", help="the machine is `argosy dev`'s, in ARGOSY_DATA"
+        )
 
 
 def serve(settings: Settings, name: str, loop: Loop, *, needs_vault: bool = False) -> None:

@@ -36,10 +36,12 @@ def prepare_machine(settings: Settings) -> Paths:
 def describe_machine(settings: Settings, paths: Paths) -> str:
     """Return in one line what runs and builds are walled off with here, and where that ends.
 
-    Raises SandboxUnsupported where nothing can be run.
+    Raises SandboxUnsupported where nothing can be run, and Invalid for a setting of builds.
     """
     driver = driver_of(settings, paths)
     bases.find_base()
+    check_registry(settings)
+    find_index(settings.package_index, os.environ, settings.index_file_hosts)
     if driver.scope == "sandbox":
         return f"{driver.name}; limits hold for a whole sandbox"
     return (

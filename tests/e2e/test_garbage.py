@@ -22,7 +22,7 @@ def deploy(dev: DevServer, name: str, text: str) -> None:
 
 def says(dev: DevServer, name: str) -> str:
     """Run an agent, from the blob store and not from this machine's copy."""
-    for layer in (dev.data / "cache" / "layers").glob("*"):
+    for layer in (dev.data / "machine" / "cache" / "layers").glob("*"):
         shutil.rmtree(layer)
     return wait_for(dev, run(dev, name), "run.ended")["output"]
 

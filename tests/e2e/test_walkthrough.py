@@ -137,6 +137,13 @@ def test_a_framework_that_is_imported_is_there(dev: DevServer, tmp_path: Path) -
     run = dev.argosy("invoke", "framework", "-m", "x", "--json").json
 
     assert run["output"] == "made up"
+    bases = {base["name"]: base for base in dev.argosy("base", "list", "--json").json}
+    (used,) = (
+        base for name, base in bases.items() if name.startswith("pydantic-ai") and base["layer"]
+    )
+    layer = dev.argosy("base", "build", used["name"], "--json", timeout=300).json["layer"]
+    assert layer == used["layer"]
+    assert "There is no base environment 'nope'" in dev.argosy("base", "build", "nope", expect=1).err
 
 
 def test_requirements_are_built_into_a_layer(dev: DevServer, tmp_path: Path) -> None:

@@ -11,14 +11,31 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from msgspec.structs import replace
+
+from adapters.settings import Settings
 from domain.errors import Conflict, Unavailable
 
 LOCK = "dev.lock"
 KEY = "dev.key"
 MASTER_KEY = "master.key"
 FOUND = "dev.json"
+MACHINE = "machine"
 # A unix socket's path may have 107 bytes; a temporary name may be longer than the final one.
 LONGEST_SOCKET_PATH = 95
+
+
+def of_dev_server(settings: Settings) -> Settings:
+    """Return the settings that `argosy dev` gives its processes in this data directory."""
+    data = settings.data.absolute()
+    return replace(
+        settings,
+        data=data / MACHINE,
+        database=settings.log_url,
+        blobs=settings.blobs or str(settings.blob_directory),
+        redis=f"unix://{data / 'run' / 'redis.sock'}",
+        limit_scope="process",
+    )
 
 
 class DataDirectory:
@@ -61,7 +78,7 @@ class DataDirectory:
         A worker that root starts shows it to its sandboxes' uids, so it is readable for all; the
         directory around it keeps everybody else out.
         """
-        machine = self.path / "machine"
+        machine = self.path / MACHINE
         machine.mkdir(exist_ok=True)
         machine.chmod(0o755)
         return machine

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import uvloop
-from msgspec.structs import replace
 
 from adapters.settings import Settings
 from domain.errors import ArgosyError
+from workers.dev.directory import of_dev_server
 from workers.doctor.databases import look_at_database
 from workers.doctor.findings import Finding, broken
 from workers.doctor.hints import look_at_embedded_redis, look_at_redis
@@ -40,19 +40,6 @@ def examine(settings: Settings, *, dev: bool, sandboxes: bool) -> Iterator[Findi
         yield look_at_embedded_redis()
     else:
         yield from look_at_redis(settings)
-
-
-def of_dev_server(settings: Settings) -> Settings:
-    """Return the settings that `argosy dev` gives its processes in this data directory."""
-    data = settings.data.absolute()
-    return replace(
-        settings,
-        data=data / "machine",
-        database=settings.log_url,
-        blobs=settings.blobs or str(settings.blob_directory),
-        redis=f"unix://{data / 'run' / 'redis.sock'}",
-        limit_scope="process",
-    )
 
 
 def _prepare(settings: Settings) -> Paths:

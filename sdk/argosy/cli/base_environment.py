@@ -1,10 +1,11 @@
 """`argosy base`: the base environments of this machine, which its workers build agents over."""
 
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
-from argosy.cli.checkout import hand_over
+from argosy.cli.checkout import hand_over, of_dev_server
 from argosy.cli.group import Noun
 from argosy.cli.options import data_dir_option, json_option
 
@@ -19,7 +20,7 @@ def command() -> None:
 @json_option
 def show_all(data_dir: Path | None, as_json: bool) -> None:
     """List the bases, and which of them are ready."""
-    hand_over("base list", ["workers", "base", "list", *(["--json"] if as_json else [])], data_dir)
+    _hand_over(["list"], data_dir, as_json=as_json)
 
 
 @command.command("build")
@@ -28,5 +29,9 @@ def show_all(data_dir: Path | None, as_json: bool) -> None:
 @json_option
 def build(name: str, data_dir: Path | None, as_json: bool) -> None:
     """Install a base's packages, before the first build that needs them."""
-    arguments = ["workers", "base", "build", name, *(["--json"] if as_json else [])]
-    hand_over("base build", arguments, data_dir)
+    _hand_over(["build", name], data_dir, as_json=as_json)
+
+
+def _hand_over(arguments: list[str], data_dir: Path | None, *, as_json: bool) -> NoReturn:
+    options = [*of_dev_server(), *(["--json"] if as_json else [])]
+    hand_over(f"base {arguments[0]}", ["workers", "base", *arguments, *options], data_dir)

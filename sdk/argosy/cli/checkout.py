@@ -41,3 +41,8 @@ def hand_over(command: str, arguments: Sequence[str], data_dir: Path | None) -> 
 def data_directory(given: Path | None) -> Path:
     """Return where the server on this machine keeps everything."""
     return (given or Path(os.environ.get("ARGOSY_DATA") or ".argosy")).absolute()
+
+
+def of_dev_server() -> tuple[str, ...]:
+    """Return what tells the server's programs that this machine is `argosy dev`'s, if it is."""
+    return () if {"ARGOSY_DATABASE", "ARGOSY_REDIS"} & set(os.environ) else ("--dev",)

@@ -104,11 +104,9 @@ def _machine(checkout: Path, data_dir: Path | None, *, sandboxes: bool) -> Itera
     import subprocess
     import sys
 
-    from argosy.cli.checkout import data_directory
+    from argosy.cli.checkout import data_directory, of_dev_server
 
-    arguments = [] if sandboxes else ["--no-sandboxes"]
-    if not {"ARGOSY_DATABASE", "ARGOSY_REDIS"} & set(os.environ):
-        arguments.append("--dev")
+    arguments = [*of_dev_server(), *([] if sandboxes else ["--no-sandboxes"])]
     looking = subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, "-m", "workers.doctor", *arguments],
         cwd=checkout,
