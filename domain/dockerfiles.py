@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from domain.errors import Invalid
 from domain.image_references import read_reference
@@ -58,39 +59,56 @@ class _Refused(Exception):
         self.line, self.why = line, why
 
 
+class Named(Struct, frozen=True):
+    """An image that an instruction names, and where in its rest."""
+
+    image: str
+    start: int
+    end: int
+
+
 class Instruction(Struct, frozen=True):
     """One instruction: the line it begins at, from 1, its word in capitals, and the rest."""
 
     line: int
     word: str
     rest: str
+    images: tuple[Named, ...] = ()
+
+    def with_images(self, names: Mapping[str, str]) -> str:
+        """Return it with other names for its images."""
+        rest = self.rest
+        for each in reversed(self.images):
+            rest = rest[: each.start] + names[each.image] + rest[each.end :]
+        return f"{self.word} {rest}\n"
 
 
 class Dockerfile(Struct, frozen=True):
-    """A Dockerfile that can be built. images: what it takes from registries, as it names it."""
+    """A Dockerfile that can be built."""
 
     instructions: tuple[Instruction, ...]
-    images: tuple[str, ...]
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """What it takes from registries, as it names it, each once."""
+        named = (named.image for each in self.instructions for named in each.images)
+        return tuple(dict.fromkeys(named))
 
     def with_images(self, names: Mapping[str, str]) -> str:
         """Return its text with other names for its images, a line for each instruction."""
-        reader = _Reader()
-        return "".join(f"{each.word} {reader.renamed(each, names)}\n" for each in self.instructions)
+        return "".join(each.with_images(names) for each in self.instructions)
 
 
 def read_dockerfile(text: str, *, path: str = "Dockerfile", field: str = "files") -> Dockerfile:
     """Read a Dockerfile. Raises Invalid for `field`, naming the line and the way out."""
     reader = _Reader()
-    images: dict[str, None] = {}
     try:
-        instructions = tuple(_instructions(text))
-        for each in instructions:
-            images |= dict.fromkeys(reader.read(each))
+        instructions = tuple(reader.read(each) for each in _instructions(text))
     except _Refused as refused:
         raise Invalid(f"{path}, line {refused.line}: {refused.why}.", field=field) from None
     if not any(each.word == "FROM" for each in instructions):
         raise Invalid(f"{path} has no FROM; it must say what it builds upon.", field=field)
-    return Dockerfile(instructions, tuple(images))
+    return Dockerfile(instructions)
 
 
 def read_system_packages(
@@ -119,18 +137,11 @@ class _Reader:
         self._stages: list[str] = []
         self._arguments: dict[str, str] = {}
 
-    def read(self, given: Instruction) -> list[str]:
-        """Return the images that an instruction names."""
-        return [image for _, image in self._named(given)]
+    def read(self, given: Instruction) -> Instruction:
+        """Return an instruction with the images that it names."""
+        return replace(given, images=tuple(self._named(given)))
 
-    def renamed(self, given: Instruction, names: Mapping[str, str]) -> str:
-        """Return the rest of an instruction with other names for its images."""
-        rest = given.rest
-        for (start, end), image in reversed(self._named(given)):
-            rest = rest[:start] + names[image] + rest[end:]
-        return rest
-
-    def _named(self, given: Instruction) -> list[tuple[tuple[int, int], str]]:
+    def _named(self, given: Instruction) -> list[Named]:
         match given.word:
             case "FROM":
                 return self._from(given)
@@ -138,7 +149,7 @@ class _Reader:
                 self._argument(given)
             case "COPY" | "ADD":
                 return [
-                    (found.span(1), self._image(given, found[1]))
+                    Named(self._image(given, found[1]), *found.span(1))
                     for found in _COPY_FROM.finditer(given.rest)
                     if not self._is_stage(found[1], numbered=True)
                 ]
@@ -146,7 +157,7 @@ class _Reader:
                 pass
         return []
 
-    def _from(self, given: Instruction) -> list[tuple[tuple[int, int], str]]:
+    def _from(self, given: Instruction) -> list[Named]:
         found = _FROM.fullmatch(given.rest)
         if found is None or found["image"].startswith("--"):
             raise _Refused(given.line, "it is FROM image or FROM image AS name here, without flags")
@@ -157,7 +168,7 @@ class _Reader:
             if name != found["image"]:  # an engine might expand it to something else
                 raise _Refused(given.line, f"write {name} itself, not what stands for it")
             return []
-        return [(found.span("image"), self._image(given, name))]
+        return [Named(self._image(given, name), *found.span("image"))]
 
     def _is_stage(self, name: str, *, numbered: bool = False) -> bool:
         if numbered and name.isdecimal():

@@ -21,7 +21,13 @@ events_logger = "file"
 tmp_dir = "{root}/tmp"
 """
 _STORAGE = '[storage]\ndriver = "overlay"\ngraphroot = "{root}/graph"\nrunroot = "{root}/run"\n'
-_SERVE = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec podman system service --time=0"
+# Podman's API on the socket that is its standard input, which listens already: whoever connects
+# need not know whether podman is there yet.
+SERVING = (
+    "/bin/sh",
+    "-c",
+    "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec podman system service --time=0",
+)
 _REGISTRIES = 'unqualified-search-registries = ["localhost"]\n'
 
 
@@ -90,7 +96,7 @@ def serve(engine: Engine) -> Generator[Path]:
         listening.bind(str(path))
         listening.listen(128)
         with subprocess.Popen(
-            ["/bin/sh", "-c", _SERVE],
+            SERVING,
             env=engine.environment,
             stdin=listening.fileno(),
             stdout=subprocess.DEVNULL,

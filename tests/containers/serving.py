@@ -15,12 +15,10 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from tests.containers.engine import Engine, need_podman
+from tests.containers.engine import SERVING, Engine, need_podman
 from workers.sandboxes.kernel import adopt_orphans
 
 ROOT = Path(__file__).resolve().parents[2]
-# The socket listens already: whoever connects need not know whether podman is there yet.
-_SERVE = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec podman system service --time=0"
 
 
 @cache
@@ -64,7 +62,7 @@ def _stop(service: subprocess.Popen[bytes], engine: Engine, root: Path, owner: i
 def main() -> None:
     """Serve until told to stop."""
     adopt_orphans()
-    podman = subprocess.Popen(["/bin/sh", "-c", _SERVE])
+    podman = subprocess.Popen(SERVING)
 
     def stop(*_: object) -> None:
         podman.terminate()

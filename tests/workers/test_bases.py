@@ -11,17 +11,11 @@ from adapters.pins import Pinned
 from domain.builds import BuildEnded
 from domain.errors import NotFound
 from domain.execution import Artifact
-from tests.workers.builds import Builder, local, open_directory, the_driver
+from tests.workers.builds import Builder, local, the_driver
 from tests.workers.packages import Index, make_wheel, serve
 from workers.bases import listed
 from workers.builder.base_layers import find_framework_base, make_base_layer
 from workers.builder.overlay import Overlay
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    with open_directory() as path:
-        yield path
 
 
 @pytest.fixture

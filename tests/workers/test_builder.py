@@ -15,15 +15,9 @@ from domain.execution import (
     SourceDefinition,
     source_digest,
 )
-from tests.workers.builds import Builder, local, open_directory, the_driver
+from tests.workers.builds import Builder, local, the_driver
 from tests.workers.packages import Index, make_wheel, serve
 from workers.builder.indexes import find_index
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    with open_directory() as path:
-        yield path
 
 
 @pytest.fixture
@@ -41,11 +35,6 @@ def index(directory: Path) -> Iterator[Index]:
     make_wheel(folder, "runagents", "1.4.2")
     with serve(Index(folder)) as served:
         yield served
-
-
-@pytest.fixture
-def builder(directory: Path, index: Index) -> Builder:
-    return Builder(directory, the_driver(), local(index))
 
 
 def imported(builder: Builder, layer: Path, code: str) -> str:

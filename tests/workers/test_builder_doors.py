@@ -13,8 +13,8 @@ import pytest
 
 from domain.builds import BuildEnded
 from domain.errors import Invalid
-from tests.workers.builds import Builder, environment_for, local, open_directory, the_driver
-from tests.workers.packages import Index, make_sdist, make_wheel, serve
+from tests.workers.builds import Builder, environment_for, local, the_driver
+from tests.workers.packages import Index, make_sdist, serve
 from workers.builder.door.doors import CONNECTIONS, open_door
 from workers.builder.door.requests import HEAD_BYTES
 from workers.builder.indexes import PackageIndex, find_index
@@ -26,28 +26,10 @@ WHEEL = "/files/good-1.0-py3-none-any.whl"
 
 
 @pytest.fixture
-def directory() -> Iterator[Path]:
-    with open_directory() as path:
-        yield path
-
-
-@pytest.fixture
-def index(directory: Path) -> Iterator[Index]:
-    make_wheel(directory / "index", "good", "1.0")
-    with serve(Index(directory / "index")) as served:
-        yield served
-
-
-@pytest.fixture
 def other(directory: Path, index: Index) -> Iterator[Index]:
     """A server that has the same, and is not the index."""
     with serve(Index(index.folder)) as served:
         yield served
-
-
-@pytest.fixture
-def builder(directory: Path, index: Index) -> Builder:
-    return Builder(directory, the_driver(), local(index))
 
 
 def host_of(index: Index) -> str:

@@ -18,7 +18,7 @@ from domain.execution import SourceDefinition
 from domain.limits import Limits
 from tests.conftest import require
 from tests.small_disks import on_a_small_disk
-from tests.workers.builds import LIMITS, REQUEST, Builder, local, open_directory, the_driver
+from tests.workers.builds import LIMITS, REQUEST, Builder, local, the_driver
 from tests.workers.packages import HoldingIndex, Index, make_wheel, serve
 from workers.builder.builder import run_build
 from workers.builder.quotas import Quota
@@ -37,12 +37,6 @@ index.url = sys.argv[2]
 builder = Builder(Path(sys.argv[1]), the_driver(), local(index))
 print(asyncio.run(builder.build("good")).how, flush=True)
 """
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    with open_directory() as path:
-        yield path
 
 
 @pytest.fixture

@@ -2,15 +2,14 @@
 
 import ast
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from domain.builds import BuildEnded
-from tests.workers.builds import LIMITS, Builder, environment_for, local, open_directory, the_driver
-from tests.workers.packages import Index, make_sdist, make_wheel, serve
+from tests.workers.builds import LIMITS, Builder, environment_for, local, the_driver
+from tests.workers.packages import Index, make_sdist, make_wheel
 from workers.builder.building_failures import build_failed
 from workers.builder.indexes import PackageIndex, find_index, with_credentials
 from workers.builder.sdists import Sdist
@@ -18,24 +17,6 @@ from workers.builder.sdists import Sdist
 SDIST = Sdist(
     "made", "1.0", "https://example.org/made-1.0.tar.gz", "0" * 64, "requirements, line 2: "
 )
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    with open_directory() as path:
-        yield path
-
-
-@pytest.fixture
-def index(directory: Path) -> Iterator[Index]:
-    make_wheel(directory / "index", "good", "1.0")
-    with serve(Index(directory / "index")) as served:
-        yield served
-
-
-@pytest.fixture
-def builder(directory: Path, index: Index) -> Builder:
-    return Builder(directory, the_driver(), local(index))
 
 
 async def about(builder: Builder, end: BuildEnded, name: str) -> dict[str, str]:

@@ -57,12 +57,6 @@ def an_elf(*needed: str, runpath: str = "") -> bytes:
 
 
 @pytest.fixture
-def directory() -> Iterator[Path]:
-    with open_directory() as path:
-        yield path
-
-
-@pytest.fixture
 def builder(directory: Path) -> Iterator[Builder]:
     folder = directory / "index"
     make_wheel(folder, "small", "1.5")

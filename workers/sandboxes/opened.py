@@ -155,13 +155,9 @@ class BubblewrapSandbox:
         self, into: Path, *, max_files: int = 1000, max_bytes: int = 100 << 20
     ) -> Results:
         """See `driver.Sandbox.collect`."""
-        directory = os.dup(self._handles[0])
-        try:
-            return await asyncio.to_thread(
-                results.copy, directory, into, max_files=max_files, max_bytes=max_bytes
-            )
-        finally:
-            os.close(directory)
+        return await results.collect(
+            self._handles[0], into, max_files=max_files, max_bytes=max_bytes
+        )
 
     async def destroy(self) -> None:
         """End everything, and give back everything the machine lent. Never raises."""

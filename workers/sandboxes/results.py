@@ -4,6 +4,7 @@ The walk starts at an open directory handle and goes down one name at a time, ea
 following links, so neither a link nor a rename during the walk can lead it out.
 """
 
+import asyncio
 import os
 import stat
 from pathlib import Path
@@ -28,6 +29,15 @@ KINDS = (
     (stat.S_ISBLK, "a device"),
     (stat.S_ISCHR, "a device"),
 )
+
+
+async def collect(directory: int, into: Path, *, max_files: int, max_bytes: int) -> Results:
+    """Copy from an open directory, as `copy` does, which may be closed meanwhile."""
+    own = os.dup(directory)
+    try:
+        return await asyncio.to_thread(copy, own, into, max_files=max_files, max_bytes=max_bytes)
+    finally:
+        os.close(own)
 
 
 def copy(directory: int, into: Path, *, max_files: int, max_bytes: int) -> Results:

@@ -114,10 +114,7 @@ async def complete_draft(
     draft_id: FromPath[str], request: Request[Any, Any, Any], call: NamedDependency[Call]
 ) -> Response[Any]:
     """Be done with a draft without deploying it; a deploy completes it by itself."""
-    expected = draft_body(await request.body(), DraftEnd).expected_version
-    complete = CompleteDraft(draft_id=draft_id, expected_version=expected)
-    place = await open_place_of(call, request)
-    return await _answer(call, place, await _changed(call, place, draft_id, complete), 200)
+    return await _ended(call, request, draft_id, CompleteDraft)
 
 
 @post("/deploy-drafts/{draft_id:str}/abandon", status_code=200, opt={"needs": "write"})
@@ -125,10 +122,7 @@ async def abandon_draft(
     draft_id: FromPath[str], request: Request[Any, Any, Any], call: NamedDependency[Call]
 ) -> Response[Any]:
     """Give a draft up."""
-    expected = draft_body(await request.body(), DraftEnd).expected_version
-    abandon = AbandonDraft(draft_id=draft_id, expected_version=expected)
-    place = await open_place_of(call, request)
-    return await _answer(call, place, await _changed(call, place, draft_id, abandon), 200)
+    return await _ended(call, request, draft_id, AbandonDraft)
 
 
 @delete("/deploy-drafts/{draft_id:str}", status_code=200, opt={"needs": "write"})
@@ -189,6 +183,18 @@ def _last(draft: Draft) -> InProgress | Ended | None:
             return last
         case _:
             return None
+
+
+async def _ended(
+    call: Call,
+    request: Request[Any, Any, Any],
+    draft_id: str,
+    kind: type[CompleteDraft | AbandonDraft],
+) -> Response[Any]:
+    expected = draft_body(await request.body(), DraftEnd).expected_version
+    place = await open_place_of(call, request)
+    end = kind(draft_id=draft_id, expected_version=expected)
+    return await _answer(call, place, await _changed(call, place, draft_id, end), 200)
 
 
 async def _changed(
