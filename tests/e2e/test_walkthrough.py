@@ -143,7 +143,9 @@ def test_a_framework_that_is_imported_is_there(dev: DevServer, tmp_path: Path) -
     )
     layer = dev.argosy("base", "build", used["name"], "--json", timeout=300).json["layer"]
     assert layer == used["layer"]
-    assert "There is no base environment 'nope'" in dev.argosy("base", "build", "nope", expect=1).err
+    assert (
+        "There is no base environment 'nope'" in dev.argosy("base", "build", "nope", expect=1).err
+    )
 
 
 def test_requirements_are_built_into_a_layer(dev: DevServer, tmp_path: Path) -> None:
