@@ -135,7 +135,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     insecure_registries: str = ""
     registry: str = ""
     registry_login_file: Path = Path()
-    engine: Annotated[str, Meta(pattern="^(unix:///.+)?$")] = ""
+    engine: str = ""
     engine_network: str = "none"
     engine_image: str = "docker.io/library/python:{python}-slim"
     metrics_port: Annotated[int, Meta(ge=0, le=65535)] = 0
@@ -201,9 +201,19 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     if environment is None:
         os.environ.pop("ARGOSY_MASTER_KEY", None)
     try:
-        return msgspec.convert(given, Settings, strict=False, dec_hook=_from_text)
+        settings = msgspec.convert(given, Settings, strict=False, dec_hook=_from_text)
     except msgspec.ValidationError as error:
-        raise Invalid(f"A setting is wrong: {error}", field="environment") from None
+        # It says such as: Expected `int` >= 1 - at `$.build_slots`.
+        wanted, _, place = str(error).partition(" - at `$.")
+        variable = f"ARGOSY_{place.rstrip('`').upper()}"
+        raise Invalid(f"{variable}: {wanted}.", field=variable) from None
+    if settings.engine and not settings.engine.startswith("unix:///"):
+        raise Invalid(
+            "ARGOSY_ENGINE: Expected the socket of a container engine's API, such as "
+            "unix:///run/docker.sock or unix:///run/podman/podman.sock.",
+            field="ARGOSY_ENGINE",
+        )
+    return settings
 
 
 def _from_text(type_: type, value: object) -> object:
