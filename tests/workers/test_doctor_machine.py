@@ -198,7 +198,7 @@ def test_a_setting_that_cannot_be_read(data: Path) -> None:
     found = examine(data, ARGOSY_PORT="many")
 
     assert list(found) == ["settings"]
-    assert "port" in only(found, "settings").detail
+    assert "ARGOSY_PORT" in only(found, "settings").detail
 
 
 def test_a_machine_without_agents_is_not_asked_for_sandboxes(data: Path) -> None:
