@@ -31,6 +31,7 @@ class Announcer:
         self._jobs: deque[Job] = deque(maxlen=PENDING_JOBS)
         self._frames: deque[Frame] = deque(maxlen=PENDING_FRAMES)
         self._position = 0
+        self._hurry = False
         self._something = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -49,18 +50,25 @@ class Announcer:
         self._something.set()
         self._idle.clear()
 
+    def hurry(self) -> None:
+        """Say that a list of this process waits for the read models."""
+        self._hurry = True
+        self._something.set()
+        self._idle.clear()
+
     async def run(self) -> None:
         """Send for ever."""
         while True:
             await self._something.wait()
             self._something.clear()
-            while self._frames or self._position:
+            while self._frames or self._position or self._hurry:
                 count = min(len(self._frames), BATCH_FRAMES)
                 frames = [self._frames.popleft() for _ in range(count)]
                 position, self._position = self._position, 0
+                hurry, self._hurry = self._hurry, False
                 hints = [self._queue.hint(job) for job in self._jobs]
                 self._jobs.clear()
-                await self._live.publish(frames, position=position, before=hints)
+                await self._live.publish(frames, position=position, hurry=hurry, before=hints)
             self._idle.set()
 
     async def flush(self) -> None:

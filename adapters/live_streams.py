@@ -21,6 +21,7 @@ from domain.ports import Frame
 SHARDS = 16
 SHARD_KEYS = tuple(f"live:{shard}" for shard in range(SHARDS))
 WAKE_CHANNEL = "live:log"
+HURRY = 0  # said there instead of a position
 
 # A follower that is further behind than this reads SQL. Memory: SHARDS * KEEP_FRAMES frames.
 KEEP_FRAMES = 1024
@@ -87,14 +88,16 @@ class RedisLiveStreams:
         frames: Sequence[Frame],
         *,
         position: int = 0,
+        hurry: bool = False,
         before: Sequence[tuple[Any, ...]] = (),
     ) -> None:
         """Send frames, and that the log has grown to `position` (0: it has not), at one go.
 
+        hurry: a list waits for the read models.
         before: other hints, as commands, that go first.
         While the server cannot be reached all are dropped: followers find the gap and read SQL.
         """
-        if self._publishing.storm or not (frames or position or before):
+        if self._publishing.storm or not (frames or position or hurry or before):
             return
         trimmed = ("MAXLEN", "~", KEEP_FRAMES)
         commands: list[tuple[Any, ...]] = list(before)
@@ -106,6 +109,8 @@ class RedisLiveStreams:
         commands += [("EXPIRE", key, KEEP_SECONDS) for key in keys]
         if position:
             commands.append(("PUBLISH", WAKE_CHANNEL, position))
+        if hurry:
+            commands.append(("PUBLISH", WAKE_CHANNEL, HURRY))
         try:
             async with self._turn:
                 await self._publisher.ask(*commands)
@@ -149,7 +154,7 @@ class RedisLiveStreams:
             await line.close()
 
     async def wakes(self) -> AsyncIterator[int]:
-        """Yield positions as they are said; may miss some."""
+        """Yield positions as they are said, and HURRY where a list waits; may miss some."""
         weather = Weather("live.wakes")
         while True:
             try:

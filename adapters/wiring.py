@@ -2,7 +2,7 @@
 
 import asyncio
 import importlib
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 
 import structlog
@@ -15,7 +15,7 @@ from adapters.connections import connect, connect_blocking
 from adapters.event_store.store import Store, open_store
 from adapters.facts import count
 from adapters.job_queue import RqQueue
-from adapters.live_streams import RedisLiveStreams
+from adapters.live_streams import HURRY, RedisLiveStreams
 from adapters.master_keys import read_master_key
 from adapters.settings import Settings
 from adapters.tracing import recorded_traces
@@ -31,6 +31,7 @@ class Services(Struct, frozen=True, kw_only=True):
 
     name: the process, as its log lines call it.
     vault: closed unless it was asked for.
+    hurry: says that a list waits for the read models, so that they are written at once.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Services(Struct, frozen=True, kw_only=True):
     queue: RqQueue
     blobs: BlobStore
     vault: Vault
+    hurry: Callable[[], None]
 
 
 @asynccontextmanager
@@ -88,6 +90,7 @@ async def _opened(settings: Settings, *, name: str, needs_vault: bool) -> AsyncG
             queue=queue,
             blobs=blobs,
             vault=vault,
+            hurry=announcer.hurry,
         )
     finally:
         await store.close()
@@ -124,7 +127,10 @@ async def _open_vault(store: Store, master_key: bytes | None) -> Vault:
 
 async def _pass_on_wakes(live: RedisLiveStreams, store: Store) -> None:
     async for position in live.wakes():
-        store.wake(position)
+        if position == HURRY:
+            store.hurry()
+        else:
+            store.wake(position)
 
 
 def _task(work: Coroutine[None, None, None]) -> asyncio.Task[None]:

@@ -33,7 +33,7 @@ from projections.reads import open_reads
 async def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM."""
     async with open_services(settings, name="api", needs_vault=True) as services:
-        reads = await open_reads(settings.read_url)
+        reads = await open_reads(settings.read_url, services.hurry)
         try:
             await listen(create_app(services, reads), settings)
         finally:

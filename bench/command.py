@@ -127,7 +127,7 @@ def _serve(settings: Settings) -> None:
 async def _serve_until_told(settings: Settings) -> None:
     async with open_services(settings, name="api") as services:
         await bootstrap(services, api_key=KEY)
-        reads = await open_reads(settings.read_url)
+        reads = await open_reads(settings.read_url, services.hurry)
         app = create_app(services, reads)
         app.register(
             Router(

@@ -164,9 +164,11 @@ class EventStore(Protocol):
         batch: int = 1000,
         types: Sequence[str] | None = None,
         gather: float = 0.0,
+        hurried: bool = False,
     ) -> AsyncIterator[list[Recorded[Any]]]:
         """Yield batches of folding events from `after` on, for ever: woken by hints (`gather`
-        seconds after one), and by a poll of its own (1 s) when none comes. Never skips a position.
+        seconds after one; with `hurried`, sooner when somebody waits for what this follower does),
+        and by a poll of its own (1 s) when none comes. Never skips a position.
         """
         ...
 
@@ -276,7 +278,7 @@ class LiveStreams(Protocol):
         ...
 
     def wakes(self) -> AsyncIterator[int]:
-        """Yield positions as they are said; may miss some."""
+        """Yield positions as they are said, and 0 where a list waits; may miss some."""
         ...
 
     async def close(self) -> None:

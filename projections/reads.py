@@ -47,8 +47,9 @@ class Page[R](Struct, frozen=True, kw_only=True):
 class ReadModels:
     """Reads only. One of it serves a whole process; lists never see a table half-filled."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, hurry: Callable[[], None]) -> None:
         self._engine = engine
+        self._hurry = hurry
         self._seen: Mapping[str, Generation] = {}
         self._seen_at = float("-inf")
         self._looking = asyncio.Lock()
@@ -85,6 +86,7 @@ class ReadModels:
             stopped = generation is not None and generation.state == "stopped"
             if reached >= position or stopped or left <= 0:
                 return reached
+            self._hurry()
             await asyncio.sleep(min(left, pause))
             pause = min(pause * 2, POLL_SECONDS)
 
@@ -185,9 +187,12 @@ class ReadModels:
         ).subquery()
 
 
-async def open_reads(url: str) -> ReadModels:
-    """Return the read models of a database, which may be empty still."""
-    return ReadModels(open_database(url, writes=False))
+async def open_reads(url: str, hurry: Callable[[], None] = lambda: None) -> ReadModels:
+    """Return the read models of a database, which may be empty still.
+
+    hurry: called whenever a list finds that it has to wait for them.
+    """
+    return ReadModels(open_database(url, writes=False), hurry)
 
 
 def is_id(text: str) -> bool:

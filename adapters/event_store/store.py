@@ -53,6 +53,10 @@ class Store:
         """Hint that the log has grown to `position`, which followers then read."""
         self._tails.wake(position)
 
+    def hurry(self) -> None:
+        """Let followers that gather, and heed it, go on at once."""
+        self._tails.hurry()
+
     async def append(
         self,
         changes: Sequence[Change],
@@ -141,13 +145,14 @@ class Store:
         batch: int = 1000,
         types: Sequence[str] | None = None,
         gather: float = 0.0,
+        hurried: bool = False,
     ) -> AsyncIterator[list[Recorded[Any]]]:
         """Yield folding events from `after` on, for ever; see `EventStore`."""
 
         async def page(position: int) -> Page:
             return await self._page(position, batch, types)
 
-        async with aclosing(self._tails.follow(page, after, gather)) as pages:
+        async with aclosing(self._tails.follow(page, after, gather, hurried=hurried)) as pages:
             async for recorded in pages:
                 yield recorded
 

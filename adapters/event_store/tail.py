@@ -21,6 +21,7 @@ class Tails:
         self._loop = asyncio.get_running_loop()
         self._callbacks: list[Callable[[Appended], None]] = []
         self._waiting: set[asyncio.Event] = set()
+        self._hurried: set[asyncio.Event] = set()
         self._told = 0  # the position that the followers were last woken for
 
     def on_commit(self, callback: Callable[[Appended], None]) -> None:
@@ -44,35 +45,50 @@ class Tails:
         for hint in self._waiting:
             hint.set()
 
+    def hurry(self) -> None:
+        """Let the followers that heed it gather no longer: somebody waits for what they do."""
+        for hurry in self._hurried:
+            hurry.set()
+
     async def follow(
-        self, read: Callable[[int], Awaitable[Page]], after: int, gather: float = 0.0
+        self,
+        read: Callable[[int], Awaitable[Page]],
+        after: int,
+        gather: float = 0.0,
+        *,
+        hurried: bool = False,
     ) -> AsyncGenerator[list[Recorded[Any]]]:
         """Yield what `read` finds after a position, and go on from there, for ever.
 
         gather: seconds from a hint until it is read, so that more has come by then.
+        hurried: `hurry` ends that.
 
         A hint that comes while a page is read counts for the next one, so none is lost; and
         positions become visible in order, so going on after the last one skips nothing.
         """
-        hint = asyncio.Event()
+        hint, hurry = asyncio.Event(), asyncio.Event()
         self._waiting.add(hint)
+        if hurried:
+            self._hurried.add(hurry)
         try:
             while True:
                 hint.clear()
+                hurry.clear()
                 page, reached, more = await read(after)
                 if page:
                     yield page
                 after = max(after, reached)
-                if not more and await _wait(hint) and gather:
-                    await asyncio.sleep(gather)
+                if not more and await _wait(hint, POLL_SECONDS) and gather:
+                    await _wait(hurry, gather)
         finally:
             self._waiting.discard(hint)
+            self._hurried.discard(hurry)
 
 
-async def _wait(hint: asyncio.Event) -> bool:
-    """Return when it is time to look: True for a hint, False for the poll."""
+async def _wait(hint: asyncio.Event, seconds: float) -> bool:
+    """Return True when it comes, False when the time is over."""
     try:
-        async with asyncio.timeout(POLL_SECONDS):
+        async with asyncio.timeout(seconds):
             return await hint.wait()
     except TimeoutError:
         return False

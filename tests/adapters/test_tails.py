@@ -32,9 +32,11 @@ class Log:
         found = [recorded_at(position) for position in range(after + 1, last + 1)]
         return found, max(after, last), len(found) == 2
 
-    def follow(self) -> AsyncGenerator[list[Recorded[Any]]]:
+    def follow(
+        self, *, gather: float = 0.0, hurried: bool = False
+    ) -> AsyncGenerator[list[Recorded[Any]]]:
         """Follow it from its beginning."""
-        return self.tails.follow(self.read, 0)
+        return self.tails.follow(self.read, 0, gather, hurried=hurried)
 
 
 @pytest.fixture
@@ -98,3 +100,26 @@ async def test_what_is_told_while_a_page_is_read_is_looked_for_after_it(log: Log
         log.tails.wake(2)
 
         assert await positions(pages) == [2]
+
+
+@pytest.mark.parametrize("early", [False, True])
+async def test_who_gathers_goes_on_when_somebody_waits(log: Log, *, early: bool) -> None:
+    async with (
+        aclosing(log.follow(gather=60, hurried=True)) as heeding,
+        aclosing(log.follow(gather=60)) as patient,
+    ):
+        heeds, waits = (asyncio.create_task(positions(each)) for each in (heeding, patient))
+        await settle()
+        log.head = 1
+        if early:  # the list may be heard of before what it waits for
+            log.tails.hurry()
+        log.tails.wake(1)
+        await settle()
+        gathers = not heeds.done()
+        log.tails.hurry()
+
+        assert gathers is not early
+        assert await heeds == [1]
+        assert not waits.done()
+        waits.cancel()
+        await asyncio.gather(waits, return_exceptions=True)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 
 import msgspec
 import pytest
@@ -96,6 +96,23 @@ async def test_what_one_appends_wakes_the_other(two: tuple[Services, Services]) 
         took.append(time.monotonic() - start)
 
     assert sorted(took)[5] < 0.25  # a poll would take up to a second
+
+
+async def test_a_list_that_waits_in_one_hurries_who_gathers_in_the_other(
+    two: tuple[Services, Services],
+) -> None:
+    one, other = two
+    await one.store.append([Change(stream="run-0", events=[requested("0")])], meta())
+    async with aclosing(other.store.follow(after=0, gather=60, hurried=True)) as follower:
+        await anext(follower)
+        pending = asyncio.ensure_future(anext(follower))
+        await one.store.append([Change(stream="run-1", events=[requested("1")])], meta())
+        async with asyncio.timeout(20):
+            while not pending.done():
+                one.hurry()
+                await asyncio.sleep(0.01)
+
+    assert [recorded.stream for recorded in await pending] == ["run-1"]
 
 
 async def test_nothing_needs_redis(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -180,7 +180,7 @@ async def _read(services: Services) -> AsyncGenerator[ReadModels]:
         parts = Parts(store=services.store, leases=services.leases, engine=engine, owner=new_id())
         projector = asyncio.create_task(Projector(parts).run())
         stack.push_async_callback(_cancelled, projector)
-        opened = await open_reads(url)
+        opened = await open_reads(url, services.hurry)
         stack.push_async_callback(opened.close)
         yield opened
 

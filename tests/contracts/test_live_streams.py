@@ -7,7 +7,14 @@ import fakeredis
 import pytest
 
 from adapters.connections import connect
-from adapters.live_streams import KEEP_FRAMES, KEEP_SECONDS, SHARDS, RedisLiveStreams, shard_key
+from adapters.live_streams import (
+    HURRY,
+    KEEP_FRAMES,
+    KEEP_SECONDS,
+    SHARDS,
+    RedisLiveStreams,
+    shard_key,
+)
 from domain.ports import Frame
 from tests.redis_server import RedisServer, empty
 
@@ -175,6 +182,15 @@ async def test_wakes_carry_positions(open_live: Open) -> None:
     await live.publish([("run-1", 1, b"{}")], position=8)
 
     assert await listener.until(8) == [7, 8]
+    await listener.stop()
+
+
+async def test_whoever_listens_hears_that_a_list_waits(open_live: Open) -> None:
+    listener = await listening(open_live())
+
+    await open_live().publish((), hurry=True)
+
+    assert await listener.until(HURRY) == [HURRY]
     await listener.stop()
 
 

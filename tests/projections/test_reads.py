@@ -104,6 +104,28 @@ async def test_waiting_ends_when_the_read_model_is_there(
     assert not early
 
 
+async def test_whoever_waits_says_so_and_who_need_not_does_not(
+    store: Store, parts: Parts, read_url: str
+) -> None:
+    said: list[None] = []
+    reads = await open_reads(read_url, lambda: said.append(None))
+    generation = await rebuild(parts, RUNS, fresh=True)
+    feed = make_feed(parts.engine, RUNS, generation)
+    appended = await say(store, "run-r1", requested("r1"))
+    await reads.wait_for("runs", 0)
+    unasked = list(said)
+    waiting = asyncio.create_task(reads.wait_for("runs", 1, 20))
+    async with asyncio.timeout(10):
+        while not said:  # noqa: ASYNC110  # it looks at the database first
+            await asyncio.sleep(0.001)
+    await give(parts.engine, [feed], appended.recorded, 1)
+    reached = await waiting
+    await reads.close()
+
+    assert not unasked
+    assert reached == 1
+
+
 async def test_waiting_gives_up(store: Store, parts: Parts, reads: ReadModels) -> None:
     await rebuild(parts, RUNS, fresh=True)
     before = monotonic()
