@@ -57,6 +57,7 @@ def test_what_argosy_provides_is_not_asked_for(line: str) -> None:
     "line",
     [
         "x y z",
+        "httpx; " + "(" * 900,
         "httpx==",
         "httpx>=1.0.x.y!",
         "==1.0",

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from domain.builds import BuildEnded
+from domain.registry import encode
 from tests.workers.builds import LIMITS, Builder, environment_for, local, the_driver
 from tests.workers.packages import Index, make_sdist, make_wheel
 from workers.builder.building_failures import build_failed
@@ -152,6 +153,27 @@ async def test_what_it_requires_is_read_from_its_wheel(builder: Builder, index: 
     )
 
 
+@pytest.mark.parametrize(
+    ("asks", "words"),
+    [
+        ('["x; " + "(" * 5_000]', "more than"),
+        ('["x; " + "(" * 900]', "nested too deeply"),
+        ('["good" + "; python_version > \'3\'" + " and python_version > \'3\'" * 90]', "more than"),
+        ('[f"x{number}" for number in range(1_001)]', "more than"),
+    ],
+)
+async def test_it_may_not_ask_for_anything_to_be_built(
+    builder: Builder, index: Index, asks: str, words: str
+) -> None:
+    hook = f"def get_requires_for_build_wheel(*_):\n    return {asks}\n"
+    make_sdist(index.folder, "made", "1.0", hook)
+
+    end = await builder.build("made")
+
+    refused(builder, end, "cannot be had", words)
+    assert max(len(entry.line) for entry in builder.logged) < 1_000
+
+
 async def test_a_failing_build_is_quoted(builder: Builder, index: Index) -> None:
     breaks = "def build_wheel(*_):\n    raise SystemExit('the flux capacitor is empty')\n"
     make_sdist(index.folder, "broken", "1.0", breaks)
@@ -201,6 +223,8 @@ def test_what_compilers_say_is_understood(said: str, words: str) -> None:
         "    open(f'{folder}/other-1.0-py3-none-any.whl', 'w')",
         "    open(f'{folder}/made-2.0-py3-none-any.whl', 'w')",
         "    open(f'{folder}/made-1.0.whl', 'w')",
+        "    open(folder.encode() + b'/\\xff.whl', 'w')",
+        "    open(folder.encode() + b'/made-1.0-py3-none-\\xff.whl', 'w')",
         "    import os; os.symlink('/etc/passwd', f'{folder}/made-1.0-py3-none-any.whl')",
         "    import os; os.rmdir(folder); os.symlink('/etc', folder)",
         "    import os; os._exit(0)",
@@ -210,7 +234,10 @@ def test_what_compilers_say_is_understood(said: str, words: str) -> None:
 async def test_only_its_own_wheel_is_taken(builder: Builder, index: Index, leaves: str) -> None:
     make_sdist(index.folder, "made", "1.0", f"def build_wheel(folder, *_):\n{leaves}\n")
 
-    refused(builder, await builder.build("made"), "line 1: made 1.0")
+    end = await builder.build("made")
+
+    refused(builder, end, "line 1: made 1.0")
+    assert encode(end)
 
 
 async def test_a_wheel_that_is_none_fails_to_install(builder: Builder, index: Index) -> None:

@@ -9,11 +9,12 @@ from workers.builder.sdists import Sdist
 STEP = "source"
 LAST_LINES = 8
 
-_TOOL = r"(?:\S*(?:gcc|g\+\+|clang|cc|c\+\+|gfortran|rustc|cargo|cmake|ninja|make|pkg-config))"
+# A word is looked at from its beginning alone: it may be long, and of somebody's choosing.
+_TOOL = r"(?:[^\s']*(?:gcc|g\+\+|clang|cc|c\+\+|gfortran|rustc|cargo|cmake|ninja|make|pkg-config))"
 _NO_TOOL = re.compile(
     rf"command '({_TOOL})' failed: No such file or directory"
     rf"|No such file or directory: '({_TOOL})'"
-    rf"|({_TOOL}): (?:command )?not found"
+    rf"|(?<![^\s'])({_TOOL}): (?:command )?not found"
     r"|Unknown compiler\(s\): \[?\[?'([^']+)'"
     r"|can't find (Rust) compiler"
 )

@@ -54,7 +54,7 @@ def read_requirements(text: str) -> Requirements | Failure:
             )
         hashes = frozenset(_HASH.findall(line))
         try:
-            requirement = Requirement(_HASH.sub("", line))
+            requirement = parse(_HASH.sub("", line))
         except InvalidRequirement as error:
             return _invalid(number, line, str(error).splitlines()[0])
         if requirement.url:
@@ -65,6 +65,14 @@ def read_requirements(text: str) -> Requirements | Failure:
         else:
             wanted.append(Wanted(number, name, str(requirement), hashes))
     return Requirements(tuple(wanted), tuple(provided))
+
+
+def parse(text: str) -> Requirement:
+    """Parse one requirement. Raises InvalidRequirement, also where that is nested too deeply."""
+    try:
+        return Requirement(text)
+    except RecursionError:
+        raise InvalidRequirement("it is nested too deeply") from None
 
 
 def _invalid(number: int, line: str, why: str) -> Failure:

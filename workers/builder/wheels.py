@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 from msgspec import Struct
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import InvalidRequirement
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
@@ -28,7 +28,7 @@ from workers.builder.memory import alone, recall_as, remember
 from workers.builder.overlay import make_overlay
 from workers.builder.plan import Built, Lock, resolve
 from workers.builder.programs import OUT, Say, run_program, script
-from workers.builder.requirements import Requirements, Wanted
+from workers.builder.requirements import MAX_LENGTH, MAX_LINES, Requirements, Wanted, parse
 from workers.builder.sdists import Sdist, fetch_sdist
 from workers.builder.tools import BuildTools
 from workers.sandboxes.driver import Mount, Spec
@@ -129,8 +129,11 @@ async def _install(
     tools: BuildTools, sdist: Sdist, requires: list[str], say: Say
 ) -> Path | Failure | None:
     """Return the layer of what the build requires, from wheels alone; None for nothing."""
+    if len(requires) > MAX_LINES or any(len(text) > MAX_LENGTH for text in requires):
+        most = f"{MAX_LINES} requirements of {MAX_LENGTH} characters"
+        return unmet(sdist, f"It asks for more than {most}.")
     try:
-        parsed = [Requirement(text) for text in requires]
+        parsed = [parse(text) for text in requires]
     except InvalidRequirement as error:
         return unmet(sdist, str(error).splitlines()[0])
     if any(requirement.url for requirement in parsed):
@@ -185,19 +188,22 @@ def _take(sdist: Sdist, left: Path, scratch: Path) -> Path | Failure:
     wheels: list[str] = []
     if left.is_dir() and not left.is_symlink():
         with os.scandir(left) as entries:
-            wheels = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
-    wheels = [name for name in wheels if name.endswith(".whl")]
+            wheels = [entry.name for entry in entries if _is_wheel(entry)]
     if len(wheels) != 1:
         return build_failed(sdist, (f"It left {len(wheels)} wheels instead of one.",))
     try:
         name, version, _, _ = parse_wheel_filename(wheels[0])
-        right = (str(name), version) == (sdist.name, Version(sdist.version))
+        right = wheels[0].isascii() and (str(name), version) == (sdist.name, Version(sdist.version))
     except (InvalidWheelFilename, InvalidVersion):
         right = False
     if not right:
-        return build_failed(sdist, (f"It left {wheels[0][:200]}, which is something else.",))
+        return build_failed(sdist, (f"It left {ascii(wheels[0])[:200]}, which is something else.",))
     tree = scratch / "wheel"
     with disk_work("Keeping a wheel"):
         tree.mkdir(mode=0o700)
         shutil.move(left / wheels[0], tree / wheels[0])
     return tree
+
+
+def _is_wheel(entry: os.DirEntry[str]) -> bool:
+    return entry.name.endswith(".whl") and entry.is_file(follow_symlinks=False)
