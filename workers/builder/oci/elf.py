@@ -1,5 +1,9 @@
-"""What a program or library of this machine needs to be loaded, read from its file; never run."""
+"""What a program or library needs to be loaded, read from its file; never run.
 
+Files of packages are read, too, and may say anything: what a reader takes is limited by `MAX_…`.
+"""
+
+import os
 import platform
 import struct
 from collections.abc import Iterable, Iterator
@@ -12,6 +16,9 @@ from msgspec import Struct
 MAGIC = b"\x7fELF\x02\x01"  # 64 bits, little endian: all that these machines have
 _LOAD, _DYNAMIC, _INTERPRETER = 1, 2, 3
 _NEEDED, _STRINGS, _RPATH, _RUNPATH = 1, 5, 15, 29
+MAX_ENTRIES = 1024  # of a table; libraries have 20 to 60 entries, and a dozen segments
+MAX_TEXT = 4096  # bytes, as long as paths are
+MAX_NAME = 255  # bytes, as long as files' names are
 _HEADER = struct.Struct("<16xHHIQQQIHHHHHH")
 _SEGMENT = struct.Struct("<IIQQQQQQ")
 _ENTRY = struct.Struct("<qQ")
@@ -61,7 +68,7 @@ def find_library(name: str, folders: tuple[str, ...] = ()) -> Path | None:
 
     A name that is a path is none: the file may have been made to name any other.
     """
-    if "/" in name or not name:
+    if "/" in name or not name or len(os.fsencode(name)) > MAX_NAME:
         return None
     for folder in (*folders, *usual_folders()):
         path = Path(folder, name)
@@ -80,13 +87,15 @@ def usual_folders() -> tuple[str, ...]:
 
 def _read(data: mmap, folder: Path) -> Needs:
     _, _, _, _, offset, _, _, _, size, count, _, _, _ = _HEADER.unpack_from(data)
-    segments = [_SEGMENT.unpack_from(data, offset + number * size) for number in range(count)]
+    places = range(offset, offset + min(count, MAX_ENTRIES) * size, size) if size else ()
+    segments = [_SEGMENT.unpack_from(data, place) for place in places]
     interpreter, entries = "", list[tuple[int, int]]()
     for kind, _, start, _, _, length, _, _ in segments:
         if kind == _INTERPRETER:
             interpreter = _text(data, start)
         elif kind == _DYNAMIC:
-            entries = list(_ENTRY.iter_unpack(data[start : start + length // 16 * 16]))
+            table = data[start : start + min(length // _ENTRY.size, MAX_ENTRIES) * _ENTRY.size]
+            entries = list(_ENTRY.iter_unpack(table))
     strings = next((value for tag, value in entries if tag == _STRINGS), 0)
     for kind, _, start, address, _, length, _, _ in segments:
         if kind == _LOAD and address <= strings < address + length:
@@ -109,7 +118,7 @@ _NAMED = frozenset({_NEEDED, _RPATH, _RUNPATH})
 
 
 def _text(data: mmap, start: int) -> str:
-    end = data.find(b"\0", start)
+    end = data.find(b"\0", start, start + MAX_TEXT + 1)
     if end < start:
-        raise ValueError("a text has no end")
+        raise ValueError("a text has no end, or is too long for one")
     return data[start:end].decode("utf-8", "surrogateescape")

@@ -9,11 +9,11 @@ import hashlib
 import os
 import stat
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from workers.archives import EPOCH
-from workers.builder.oci.elf import closure, find_library, read_needs, usual_folders
+from workers.builder.oci.elf import Needs, closure, find_library, read_needs, usual_folders
 from workers.builder.oci.tars import Member, file_member, folder_member
 from workers.sandboxes.bases import Base
 
@@ -63,14 +63,19 @@ def library_members(base: Base, tree: Path) -> Iterator[Member]:
     loader looks of its own accord. Else they could have any file of this machine put in.
     """
     files = [path for path in tree.rglob("*") if ".so" in path.name and path.is_file()]
-    named = {name for path in files for name in read_needs(path).libraries}
-    wanted = sorted(named - {path.name for path in files})
+    own = {path.name for path in files}
+    named = {name for path in files for name in _found(read_needs(path), own)}
     system = {path.resolve() for path in closure(_programs(base, _library(base)))}
     made = _Tree()
-    for path in closure(filter(None, map(find_library, wanted))):
+    for path in closure(filter(None, map(find_library, sorted(named)))):
         if path.resolve() not in system:
             made.add(path)
     return made.members()
+
+
+def _found(needs: Needs, own: Collection[str]) -> list[str]:
+    """Return the names that this machine has a library for: of others there may be any number."""
+    return [name for name in needs.libraries if name not in own and find_library(name)]
 
 
 def find_certificates() -> Path | None:
