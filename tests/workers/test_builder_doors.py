@@ -254,6 +254,35 @@ async def test_a_tunnel_goes_through_the_operators_proxy_too(directory: Path) ->
     assert proxy.heads[0].startswith("CONNECT pypi.org:443 HTTP/1.1\n")
 
 
+async def test_nothing_but_the_request_goes_to_the_operators_proxy(directory: Path) -> None:
+    heard = asyncio.get_running_loop().create_future()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nfound")
+        writer.write_eof()
+        heard.set_result(head + await reader.read())
+        writer.close()
+
+    judged = b"GET http://pypi.org/simple/ HTTP/1.1\r\nProxy-Connection: keep-alive\r\n\r\n"
+    more = b"GET http://internal.test/ HTTP/1.1\r\n\r\n"
+    async with await asyncio.start_server(answer, "127.0.0.1") as server:
+        port = server.sockets[0].getsockname()[1]
+        index = PackageIndex(
+            key="",
+            places=frozenset({("pypi.org", 80)}),
+            proxies={"http": f"http://127.0.0.1:{port}"},
+        )
+        async with open_door(index, directory):
+            said = await ask(directory, judged + more)
+            passed_on = await heard
+
+    assert said.endswith(b"found")
+    assert passed_on == (
+        b"GET http://pypi.org/simple/ HTTP/1.1\r\nHost: pypi.org\r\nConnection: close\r\n\r\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "status"),
     [
@@ -266,6 +295,9 @@ async def test_a_tunnel_goes_through_the_operators_proxy_too(directory: Path) ->
         (b"CONNECT pypi.org.evil.org:443 HTTP/1.1\r\n\r\n", b"403"),
         (b"GET http://pypi.org@evil.org/ HTTP/1.1\r\n\r\n", b"403"),
         (b"GET http://pypi.org/ HTTP/1.1\r\n\r\n", b"403"),
+        (b"CONNECT pypi.org:443 HTTP/1.1\r\nX: y\nConnection: z\r\n\r\n", b"400"),
+        (b"CONNECT pypi.org:443 HTTP/1.1\r\nX: y\r\n folded\r\n\r\n", b"400"),
+        (b"CONNECT pypi.org:443 HTTP/1.1\r\nProxy-X : y\r\n\r\n", b"400"),
         (b"CONNECT pypi.org:443 HTTP/1.1\r\nX: " + b"x" * HEAD_BYTES * 2, b"431"),
     ],
 )

@@ -85,7 +85,7 @@ class Door:
         try:
             if not asked.path:
                 writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
-            await _join(ours, theirs)
+            await _join(ours, theirs, tunnel=not asked.path)
             await _close(writer)
         finally:
             theirs[1].transport.abort()
@@ -136,12 +136,20 @@ async def open_door(index: PackageIndex, directory: Path) -> AsyncGenerator[Door
         accepting.result()
 
 
-async def _join(ours: Streams, theirs: Streams) -> None:
-    """Pass bytes on both ways until the other side has said all, or nobody says anything."""
+async def _join(ours: Streams, theirs: Streams, *, tunnel: bool) -> None:
+    """Pass bytes on until the other side has said all, or nobody says anything.
+
+    tunnel: both ways. Else nothing but the request that was judged goes out: the operator's proxy
+    might take what follows for a request to somewhere else.
+    """
     async with asyncio.timeout(IDLE_SECONDS) as idle:
+        down = _pass_on(theirs[0], ours[1], idle)
+        if not tunnel:
+            await down
+            return
         up = asyncio.create_task(_pass_on(ours[0], theirs[1], idle))
         try:
-            await _pass_on(theirs[0], ours[1], idle)
+            await down
         finally:
             up.cancel()
             await asyncio.wait([up])

@@ -13,8 +13,10 @@ HEAD_BYTES = 32 << 10
 HEAD_SECONDS = 15.0
 
 _REQUEST = re.compile(rb"([A-Z]+) (\S+) HTTP/1\.[01]\r\n")
+# No line that others might read as two, or as part of the one before (RFC 9112, 2.2 and 5.2).
+_HEADERS = re.compile(rb"(?:[!-9;-~]+:[^\r\n]*\r\n)*\r\n")
 _ABSOLUTE = re.compile(r"http://([^/?#]+)(.*)")
-_OF_THE_CONNECTION = re.compile(rb"(?im)^(?:host|connection|keep-alive|proxy-[^:]*)[ \t]*:.*\r\n")
+_OF_THE_CONNECTION = re.compile(rb"(?im)^(?:host|connection|keep-alive|proxy-[^:]*):.*\r\n")
 
 
 class Asked(Struct, frozen=True):
@@ -76,7 +78,7 @@ async def read_request(reader: asyncio.StreamReader) -> Asked:
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
         raise Refused(431, f"A head ends, and has at most {HEAD_BYTES} bytes.") from None
     line = _REQUEST.match(head)
-    if line is None:
+    if line is None or not _HEADERS.fullmatch(head, line.end()):
         raise Refused(400, "This is no HTTP request.")
     method, target = line[1].decode(), line[2].decode("latin-1")
     if method == "CONNECT":
