@@ -33,7 +33,8 @@ _FOR_THE_KEY = b"argosy vault: seal the vault's key"
 _FOR_SECRETS = b"argosy vault: seal secrets"
 _FOR_REFERENCES = b"argosy vault: make references"
 
-_KEY = "SELECT key_id, sealed FROM vault_keys WHERE name = 'vault'"
+TABLE = "vault_keys"
+KEY = f"SELECT key_id, sealed FROM {TABLE} WHERE name = 'vault'"  # noqa: S608  # a constant
 _FIRST_KEY = """
 INSERT INTO vault_keys (name, key_id, sealed, at) VALUES ('vault', $1, $2, now_us())
 ON CONFLICT (name) DO NOTHING
@@ -103,7 +104,7 @@ async def open_vault(database: Database, master_key: bytes) -> SqlVault:
 
     Raises VaultLocked when the master key is not the one that it was made with.
     """
-    rows = await database.fetch(_KEY, ())
+    rows = await database.fetch(KEY, ())
     if not rows:
         key_id = new_id()
         sealed = _seal_key(os.urandom(KEY_BYTES), key_id, master_key)
@@ -113,12 +114,21 @@ async def open_vault(database: Database, master_key: bytes) -> SqlVault:
     return SqlVault(database, key_id, await _open_key(database, key_id, sealed, master_key))
 
 
+def fits(master_key: bytes, key_id: str, sealed: bytes) -> bool:
+    """Whether this is the master key of a vault whose key is what `KEY` selects."""
+    try:
+        _open(_cipher_of(master_key), sealed, key_id.encode())
+    except InvalidTag:
+        return False
+    return True
+
+
 async def change_master_key(database: Database, old: bytes, new: bytes) -> None:
     """Have the vault opened with another master key. Whoever has it open need not be restarted.
 
     Raises VaultLocked where `old` does not open it, and Conflict where there is nothing to open.
     """
-    rows = await database.fetch(_KEY, ())
+    rows = await database.fetch(KEY, ())
     if not rows:
         raise Conflict("There is no vault yet: any master key makes one.")
     key_id, sealed = rows[0]
@@ -164,7 +174,7 @@ def _wrong_key(count: int) -> str:
 
 def _first_key(key_id: str, sealed: bytes) -> Script[tuple[str, bytes]]:
     yield _FIRST_KEY, (key_id, sealed)
-    rows = yield _KEY, ()
+    rows = yield KEY, ()
     return rows[0][0], rows[0][1]
 
 
@@ -174,7 +184,7 @@ def _replace_key(sealed: bytes, another: bytes) -> Script[bool]:
 
 
 def _empty() -> Script[int]:
-    yield f"{_KEY} FOR UPDATE", ()  # nobody puts a secret meanwhile
+    yield f"{KEY} FOR UPDATE", ()  # nobody puts a secret meanwhile
     rows = yield _COUNT, ()
     yield "DELETE FROM vault_secrets", ()
     yield "DELETE FROM vault_keys", ()
@@ -182,7 +192,7 @@ def _empty() -> Script[int]:
 
 
 def _discard_empty() -> Script[int]:
-    yield f"{_KEY} FOR UPDATE", ()  # nobody puts a secret meanwhile
+    yield f"{KEY} FOR UPDATE", ()  # nobody puts a secret meanwhile
     rows = yield _COUNT, ()
     count = rows[0][0]
     if count == 0:
@@ -192,7 +202,7 @@ def _discard_empty() -> Script[int]:
 
 def _put(key_id: str, scope: str, reference: str, sealed: bytes) -> Script[bool]:
     """Keep it unless the vault has another key by now; returns whether it has not."""
-    rows = yield f"{_KEY} FOR UPDATE", ()
+    rows = yield f"{KEY} FOR UPDATE", ()
     if not rows or rows[0][0] != key_id:
         return False
     yield _PUT, (scope, reference, sealed)

@@ -21,7 +21,9 @@ def examine(
     data: Path, *before: str, shell: str = "", arguments: tuple[str, ...] = (), **settings: str
 ) -> dict[str, list[Finding]]:
     """Run the doctor, started by the command `before`, after `shell`; findings by their check."""
-    environment = {"PATH": os.environ["PATH"], "ARGOSY_DATA": str(data), **settings}
+    # An index that is away is none of these tests' business.
+    index = {"ARGOSY_PACKAGE_INDEX": str(ROOT)}
+    environment = {"PATH": os.environ["PATH"], "ARGOSY_DATA": str(data), **index, **settings}
     doctor = [sys.executable, "-m", "workers.doctor", *arguments]
     script = f'{shell}\nexec "$@"'
     done = subprocess.run(
@@ -201,10 +203,17 @@ def test_a_setting_that_cannot_be_read(data: Path) -> None:
     assert "ARGOSY_PORT" in only(found, "settings").detail
 
 
+def test_what_builds_need_is_looked_at(data: Path) -> None:
+    found = examine(data, ARGOSY_REGISTRY="https://registry.test", ARGOSY_MASTER_KEY="sesame")
+
+    assert only(found, "registry").status == only(found, "master key").status == "failure"
+    assert only(found, "index").status == "ok"
+
+
 def test_a_machine_without_agents_is_not_asked_for_sandboxes(data: Path) -> None:
     found = examine(data, arguments=("--no-sandboxes",), ARGOSY_CGROUPS="none")
 
-    assert not {"kernel", "cgroups", "sandbox"} & set(found)
+    assert not {"kernel", "cgroups", "sandbox", "index"} & set(found)
     assert "data" in found
 
 
@@ -213,6 +222,7 @@ def test_a_dev_server_brings_its_own_redis(data: Path) -> None:
 
     assert only(found, "redis").status == "ok"
     assert "argosy dev" in only(found, "redis").detail
+    assert "master key" not in found  # it makes one
 
 
 def test_nothing_is_made_by_looking(tmp_path: Path) -> None:

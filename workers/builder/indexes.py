@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.request import proxy_bypass
 
 import msgspec
 from msgspec import Struct
@@ -53,6 +54,13 @@ class PackageIndex(Struct, frozen=True, kw_only=True):
     proxies: Mapping[str, str] = {}
     mounts: tuple[Mount, ...] = ()
     files: Mapping[str, str] = {}
+
+    def proxy(self, scheme: str, place: Place) -> str:
+        """Return the proxy that a place is reached through; empty for none."""
+        host, port = place
+        if proxy_bypass(f"{host}:{port}", {"no": self.proxies.get("no", "")}):
+            return ""
+        return self.proxies.get(scheme, "")
 
     def __repr__(self) -> str:
         return f"PackageIndex(arguments={self.arguments!r})"

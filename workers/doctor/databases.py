@@ -1,10 +1,12 @@
-"""The log's database: reachable, of the right schema, and durable. Nothing in it is changed."""
+"""The log's database: reachable, of the right schema, durable, and its vault opened by our key.
+
+Nothing in it is changed.
+"""
 
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -13,8 +15,11 @@ from adapters.event_store.asyncpg_types import LOST, Connection, PostgresError, 
 from adapters.event_store.migrate import REVISION, SQLITE, VERSION_TABLE, sqlite_path
 from adapters.event_store.scripts import POSTGRES_NOW
 from adapters.settings import Settings
+from adapters.sql_vault import KEY as VAULT_KEY
+from adapters.sql_vault import TABLE as VAULT_TABLE
 from workers.doctor.findings import Finding, broken, doubtful, good
 from workers.doctor.storage import look_at_file_system, nearest
+from workers.doctor.vaults import judge_master_key
 
 CONNECT_SECONDS = 5.0
 OLDEST_POSTGRES = 14
@@ -49,10 +54,10 @@ class Server(Struct, frozen=True):
     may_create: bool
 
 
-async def look_at_database(settings: Settings) -> list[Finding]:
-    """Return what is to be said of the log's database."""
+async def look_at_database(settings: Settings, *, vault: bool = True) -> list[Finding]:
+    """Return what is to be said of the log's database; vault: and of the vault in it."""
     if settings.log_url.startswith(SQLITE):
-        return list(_look_at_sqlite(sqlite_path(settings.log_url).absolute()))
+        return list(_look_at_sqlite(settings, vault=vault))
     name = _shown(settings.log_url)
     try:
         connection = await connect(settings.log_url, timeout=CONNECT_SECONDS)
@@ -63,10 +68,13 @@ async def look_at_database(settings: Settings) -> list[Finding]:
         server = Server(*(await connection.fetch(_SETTINGS))[0])
         known = await connection.fetchval("SELECT to_regclass($1)", VERSION_TABLE)
         revision = await connection.fetchval(_REVISION) if known else ""
+        keeps = vault and await connection.fetchval("SELECT to_regclass($1)", VAULT_TABLE)
+        keys = await connection.fetch(VAULT_KEY) if keeps else ()
         return [
             *_schema(f"PostgreSQL {server.version}, {name}", revision or ""),
             *_server(server),
             await _clock(connection),
+            *([judge_master_key(settings, keys)] if vault else []),
         ]
     except (PostgresError, *LOST) as error:
         return [broken("database", f"{name} does not answer: {error}", "Look into its own log.")]
@@ -74,11 +82,14 @@ async def look_at_database(settings: Settings) -> list[Finding]:
         connection.terminate()
 
 
-def _look_at_sqlite(path: Path) -> Iterator[Finding]:
+def _look_at_sqlite(settings: Settings, *, vault: bool) -> Iterator[Finding]:
+    path = sqlite_path(settings.log_url).absolute()
     if (trouble := look_at_file_system(nearest(path.parent))) is not None:
         yield trouble
     if not path.exists():
         yield good("database", f"SQLite, {path} will be made")
+        if vault:
+            yield judge_master_key(settings, [])
         return
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as connection:
@@ -87,6 +98,10 @@ def _look_at_sqlite(path: Path) -> Iterator[Finding]:
             if connection.execute(known, (VERSION_TABLE,)).fetchone():
                 revision = connection.execute(_REVISION).fetchone()[0] or ""
             yield from _schema(f"SQLite, {path}", revision)
+            if vault:
+                keeps = connection.execute(known, (VAULT_TABLE,)).fetchone()
+                keys = connection.execute(VAULT_KEY).fetchall() if keeps else []
+                yield judge_master_key(settings, keys)
             if path.stat().st_size <= READ_WHOLE_BYTES:
                 [said] = connection.execute("PRAGMA quick_check(1)").fetchone()
                 if said != "ok":

@@ -8,6 +8,7 @@ import uvloop
 from adapters.settings import Settings
 from domain.errors import ArgosyError
 from workers.dev.directory import of_dev_server
+from workers.doctor.building import look_at_builds
 from workers.doctor.databases import look_at_database
 from workers.doctor.findings import Finding, broken
 from workers.doctor.hints import look_at_embedded_redis, look_at_redis
@@ -32,9 +33,10 @@ def examine(settings: Settings, *, dev: bool, sandboxes: bool) -> Iterator[Findi
             yield broken("data", error.detail, "Workers do not start before.")
         else:
             yield from uvloop.run(open_sandbox(settings, paths))
+        yield from uvloop.run(look_at_builds(settings))
     yield from look_at_disks(settings)
     yield uvloop.run(look_at_blobs(settings))
-    yield from uvloop.run(look_at_database(settings))
+    yield from uvloop.run(look_at_database(settings, vault=not dev))
     socket = Path(settings.redis.removeprefix("unix://"))
     if dev and not socket.exists():
         yield look_at_embedded_redis()

@@ -22,7 +22,8 @@ def command(data_dir: Path | None, no_sandboxes: bool, as_json: bool) -> int:
 
     The server in use: whether it answers, is ready, and takes the key. Then, in a checkout or an
     image of the server, this machine: kernel, namespaces, control groups, a sandbox that is really
-    opened, disks, blob store, database, clock and Redis. Nothing is changed.
+    opened, what builds need, disks, blob store, database, clock, master key and Redis. Nothing is
+    changed.
 
     With ARGOSY_DATABASE or ARGOSY_REDIS set, the machine is judged as one of a server's; without,
     as one person's, for `argosy dev`. Exits with 1 if anything is broken; warnings are no failure.

@@ -12,7 +12,6 @@ import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from urllib.request import proxy_bypass
 
 from workers.builder.door.connections import (
     Streams,
@@ -102,23 +101,17 @@ class Door:
 
     async def _connect(self, asked: Asked) -> Streams:
         """Return a connection that takes what the client says next. Raises Refused."""
-        proxy = self._proxy(asked)
+        proxy = self._index.proxy(asked.scheme, asked.place)
         try:
             if proxy:
                 return await connect_through(proxy, asked)
             return await connect_directly(asked)
         except OSError as error:
             place = place_of(proxy) if proxy else asked.place
-            words = f"{spelled(place)} could not be connected to: {_why(error)}"
+            words = f"{spelled(place)} could not be connected to: {why(error)}"
             if words not in self.unreached:
                 self.unreached.append(words)
             raise Refused(502, words) from None
-
-    def _proxy(self, asked: Asked) -> str:
-        proxies = self._index.proxies
-        if proxy_bypass(spelled(asked.place), {"no": proxies.get("no", "")}):
-            return ""
-        return proxies.get(asked.scheme, "")
 
 
 @asynccontextmanager
@@ -175,7 +168,8 @@ async def _close(writer: asyncio.StreamWriter) -> None:
         await writer.wait_closed()
 
 
-def _why(error: OSError) -> str:
+def why(error: OSError) -> str:
+    """Return in a few words why nobody could be connected to."""
     if isinstance(error, TimeoutError):
         return "it took too long"
     if error.errno is not None and error.errno > 0:
