@@ -8,7 +8,8 @@ from msgspec import Struct
 from domain.execution import Mode
 from domain.requirements import normalised
 
-MAX_DETAIL = 2_000  # characters
+MAX_LINE = 4_000  # characters of a line of the log, and of an explanation
+MAX_DETAIL = 2_000  # characters of what it quotes
 MAX_COMPLAINT = 100_000  # characters of it, its end, that are looked through
 
 

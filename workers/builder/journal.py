@@ -8,10 +8,15 @@ from domain.builds import BuildEnded, BuildPlanned, BuildRequested, BuildStep
 from domain.entries import BuildLogged, LogStream
 from domain.errors import ArgosyError
 from domain.execution import Artifact, Mode
-from workers.builder.failures import Failure
+from workers.builder.failures import MAX_LINE, Failure
 
 type Log = Callable[[BuildLogged], Awaitable[None]]
 type Planned = Callable[[BuildPlanned], Awaitable[None]]
+
+
+def cut(text: str) -> str:
+    """Return as much of it as is kept: it may quote what strangers say, at any length."""
+    return text if len(text) <= MAX_LINE else f"{text[: MAX_LINE - 1]}…"
 
 
 class CallbackRaised(Exception):
@@ -74,7 +79,7 @@ class Journal:
     async def say(self, line: str, stream: LogStream = "system") -> None:
         """Write a line of our own into the build's log."""
         try:
-            await self._on_log(BuildLogged(step=self.step, line=line, stream=stream))
+            await self._on_log(BuildLogged(step=self.step, line=cut(line), stream=stream))
         except ArgosyError as error:
             raise CallbackRaised(error) from error
 
@@ -91,7 +96,7 @@ class Journal:
             how="failed",
             attempt=self._attempt,
             step=failure.step,
-            detail=failure.detail,
+            detail=cut(failure.detail),
             hint=failure.hint,
             steps=self._steps,
         )

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from adapters.scratch import disk_work, scratch_directory
 from workers.builder.door.doors import open_door
-from workers.builder.failures import Failure, last_output
+from workers.builder.failures import MAX_LINE, Failure, last_output
 from workers.builder.indexes import masked
 from workers.builder.quotas import Quota
 from workers.builder.tools import BuildTools
@@ -25,7 +25,6 @@ from workers.sandboxes.driver import Exit, Mount, Output, Sandbox, Spec
 
 OUT = "/out"
 FORWARDER = "/opt/forwarder.py"
-MAX_LINE = 4_000  # characters of one line of its words
 MAX_ANSWER = 16 << 20  # bytes it may write to its standard output
 
 type Say = Callable[[str], Awaitable[None]]

@@ -8,7 +8,7 @@ import re
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import SplitResult, urlencode, urljoin, urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -85,7 +85,7 @@ class RegistryApi:
         Only what is read is followed to where the registry keeps it. Raises Misled, SignInRefused,
         OutboundRefused and OutboundFailed.
         """
-        url = urljoin(self._base, path)
+        url = _join(self._base, path)
         self._check_scheme(url)
         async with self._followed(method, url, headers or {}, body) as answer:
             challenge = answer.headers.get("www-authenticate", "")
@@ -103,7 +103,7 @@ class RegistryApi:
         """What signs us in goes to the registry alone."""
         home = urlsplit(self._base)[:2]
         for _ in range(MAX_REDIRECTS + 1):
-            signed = self._authorization and urlsplit(url)[:2] == home
+            signed = self._authorization and _split(url)[:2] == home
             own = {"authorization": self._authorization} if signed else {}
             asking = self._outbound.request(
                 method, url, headers={**headers, **own}, body=body, seconds=SECONDS
@@ -112,7 +112,7 @@ class RegistryApi:
                 if answer.status not in _REDIRECTS or method not in ("GET", "HEAD"):
                     yield answer
                     return
-                url = urljoin(url, answer.headers.get("location", ""))
+                url = _join(url, answer.headers.get("location", ""))
             self._check_scheme(url)
         raise Misled("The registry sends us from one place to the next.", "Ask who runs it.")
 
@@ -147,11 +147,30 @@ class RegistryApi:
         return f"Bearer {token.token or token.access_token}"
 
     def _check_scheme(self, url: str) -> None:
-        if not self._insecure and urlsplit(url).scheme != "https":
+        parts = _split(url)
+        if not self._insecure and parts.scheme != "https":
             raise Misled(
-                f"The registry sends us to {urlsplit(url).netloc or url!r} without TLS.",
+                f"The registry sends us to {parts.netloc or url!r} without TLS.",
                 f"An operator can name the registry in {INSECURE_SETTING}.",
             )
+
+
+def _join(base: str, url: str) -> str:
+    try:
+        return urljoin(base, url)
+    except ValueError:
+        raise _no_url(url) from None
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise _no_url(url) from None
+
+
+def _no_url(url: str) -> Misled:
+    return Misled(f"The registry sends us to {url[:200]!r}, which is no URL.", "Ask who runs it.")
 
 
 def _basic(credential: Credential) -> str:

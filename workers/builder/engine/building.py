@@ -25,12 +25,11 @@ from workers.archives import COMPRESSION
 from workers.builder.engine.parents import Parent
 from workers.builder.engine.processes import end_programs
 from workers.builder.engine.recipes import Recipe
-from workers.builder.failures import Failure, last_output
+from workers.builder.failures import MAX_LINE, Failure, last_output
 from workers.builder.indexes import masked
 from workers.builder.journal import Journal
 from workers.builder.oci.manifests import image_manifest
 from workers.builder.oci.tars import Layer, file_members, write_layer
-from workers.builder.programs import MAX_LINE
 from workers.builder.tools import BuildTools
 
 PLACE = "argosy.invalid/build"
