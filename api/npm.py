@@ -24,7 +24,7 @@ def check_packages(files: Mapping[str, str], *, field: str) -> None:
     place = f"{field}.{PACKAGE_FILE}"
     try:
         package = msgspec.json.decode(text, type=_Package)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise Invalid(f"{PACKAGE_FILE} cannot be read: {error}.", field=place) from None
     if package.dependencies:
         names = ", ".join(sorted(package.dependencies))[:200]

@@ -7,11 +7,15 @@ from typing import Any, cast
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+from domain.dockerfiles import check_length
 from domain.errors import Invalid
 from domain.execution import Base, python_names
 
 VERSION_FILE = ".python-version"
 PROJECT_FILE = "pyproject.toml"
+MAX_TEXT = 100_000  # characters of a file; reading one takes as long as everybody waits
+MAX_DOTS = 500  # in a line of TOML: reading a key takes as long as the square of its parts
+MAX_RANGE = 200  # of `requires-python`
 MOST_PATCHES = 100  # releases of one minor version that `requires-python` is judged by
 
 _VERSION = re.compile(r"(?:cpython-|python-?)?(\d+\.\d+)(?:\.\d+)?")
@@ -26,12 +30,14 @@ def find_python(
     that there is will do. Only what is at the top of the source counts. elsewhere: whether one
     that is not there can be had for the build. Raises Invalid.
     """
+    for path in (VERSION_FILE, PROJECT_FILE):
+        check_length(files.get(path, ""), MAX_TEXT, path=path, field=f"{field}.{path}")
     named = _named(files.get(VERSION_FILE, ""))
     if named:
         if not elsewhere and all(each.python != named for each in (base, *base.others)):
             raise Invalid(
-                f"{VERSION_FILE} asks for Python {named}; here is {python_names(base)}. Change the "
-                "file, or have the operator install that Python (ARGOSY_PYTHONS).",
+                f"{VERSION_FILE} asks for Python {named[:100]}; here is {python_names(base)}. "
+                "Change the file, or have the operator install that Python (ARGOSY_PYTHONS).",
                 field=f"{field}.{VERSION_FILE}",
             )
         return named
@@ -47,9 +53,11 @@ def _named(text: str) -> str:
 
 
 def _required(text: str, base: Base, field: str) -> str:
+    if any(line.count(".") > MAX_DOTS for line in text.split("\n")):
+        raise Invalid(f"{PROJECT_FILE} has a line of more than {MAX_DOTS} dots.", field=field)
     try:
         project: Any = tomllib.loads(text).get("project")
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also for numbers beyond all measure
         raise Invalid(f"{PROJECT_FILE} is not TOML: {error}.", field=field) from None
     if not isinstance(project, dict):
         return ""
@@ -57,13 +65,12 @@ def _required(text: str, base: Base, field: str) -> str:
     wanted = cast("dict[str, Any]", project).get("requires-python")
     if not isinstance(wanted, str) or not wanted.strip():
         return ""
-    try:
-        specifiers = SpecifierSet(wanted)
-    except InvalidSpecifier:
+    specifiers = _specifiers(wanted)
+    if specifiers is None:
         raise Invalid(
             f"{PROJECT_FILE}: requires-python is {wanted[:100]!r}; write it like >=3.11.",
             field=field,
-        ) from None
+        )
     if _meets(base.python, specifiers):
         return ""
     others = [each.python for each in base.others if _meets(each.python, specifiers)]
@@ -74,6 +81,15 @@ def _required(text: str, base: Base, field: str) -> str:
             field=field,
         )
     return max(others, key=lambda python: [int(number) for number in python.split(".")])
+
+
+def _specifiers(wanted: str) -> SpecifierSet | None:
+    if len(wanted) > MAX_RANGE:
+        return None
+    try:
+        return SpecifierSet(wanted)
+    except InvalidSpecifier:
+        return None
 
 
 def _meets(python: str, specifiers: SpecifierSet) -> bool:

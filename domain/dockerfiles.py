@@ -17,6 +17,9 @@ from msgspec.structs import replace
 from domain.errors import Invalid
 from domain.image_references import read_reference
 
+MAX_TEXT = 100_000  # characters of a Dockerfile
+MAX_PACKAGES_TEXT = 50_000  # of a list of Debian packages
+MAX_NAME = 1_000  # of an image, before and after variables are put into it
 SCRATCH = "scratch"  # no image, but none at all
 
 _INSTRUCTION = re.compile(r"\s*([A-Za-z]+)(?:\s+(.*))?", re.DOTALL)
@@ -101,6 +104,7 @@ class Dockerfile(Struct, frozen=True):
 
 def read_dockerfile(text: str, *, path: str = "Dockerfile", field: str = "files") -> Dockerfile:
     """Read a Dockerfile. Raises Invalid for `field`, naming the line and the way out."""
+    check_length(text, MAX_TEXT, path=path, field=field)
     reader = _Reader()
     try:
         instructions = tuple(reader.read(each) for each in _instructions(text))
@@ -115,6 +119,7 @@ def read_system_packages(
     text: str, *, path: str = "apt.txt", field: str = "files"
 ) -> tuple[str, ...]:
     """Return Debian packages, each `name` or `name=version`; raises Invalid for `field`."""
+    check_length(text, MAX_PACKAGES_TEXT, path=path, field=field)
     found: list[str] = []
     for number, raw in enumerate(text.splitlines(), 1):
         line = raw.partition("#")[0].strip()
@@ -130,11 +135,18 @@ def read_system_packages(
     return tuple(found)
 
 
+def check_length(text: str, most: int, *, path: str, field: str) -> None:
+    """Raise Invalid for a file that takes too long to read while a request waits."""
+    if len(text) > most:
+        raise Invalid(f"{path} has at most {most} characters.", field=field)
+
+
 class _Reader:
     """Follows the stages and the arguments that come before the first of them."""
 
     def __init__(self) -> None:
-        self._stages: list[str] = []
+        self._stages = 0
+        self._named_stages: set[str] = set()
         self._arguments: dict[str, str] = {}
 
     def read(self, given: Instruction) -> Instruction:
@@ -163,7 +175,8 @@ class _Reader:
             raise _Refused(given.line, "it is FROM image or FROM image AS name here, without flags")
         name = self._expanded(given, found["image"])
         earlier = self._is_stage(name)
-        self._stages.append((found["stage"] or "").lower())
+        self._stages += 1
+        self._named_stages.add((found["stage"] or "").lower())
         if earlier or name == SCRATCH:
             if name != found["image"]:  # an engine might expand it to something else
                 raise _Refused(given.line, f"write {name} itself, not what stands for it")
@@ -172,8 +185,8 @@ class _Reader:
 
     def _is_stage(self, name: str, *, numbered: bool = False) -> bool:
         if numbered and name.isdecimal():
-            return int(name) < len(self._stages)
-        return name.lower() in self._stages
+            return len(name) <= len(str(MAX_TEXT)) and int(name) < self._stages
+        return name.lower() in self._named_stages
 
     def _argument(self, given: Instruction) -> None:
         if self._stages:
@@ -189,9 +202,12 @@ class _Reader:
                 raise _Refused(
                     given.line, f"{argument} has no value; give it one by ARG before FROM"
                 )
-            return self._arguments[argument]
+            return self._arguments[argument][:MAX_NAME]
 
-        return _VARIABLE.sub(value, name)
+        expanded = _VARIABLE.sub(value, name) if len(name) <= MAX_NAME else name
+        if len(expanded) > MAX_NAME:
+            raise _Refused(given.line, f"an image's name has at most {MAX_NAME} characters")
+        return expanded
 
     def _image(self, given: Instruction, name: str) -> str:
         try:
