@@ -29,9 +29,9 @@ from domain.execution import (
 )
 from domain.frameworks import find_framework
 from domain.ports import Blobs
+from domain.requirements import REQUIREMENTS_FILE
 from domain.sources import check_files, find_entry_point, holds_no_code
 
-REQUIREMENTS_FILE = "requirements.txt"
 MAX_TEXT = 100_000  # characters of a requirements text or a prompt
 MAX_VARIABLES = 500
 # What Linux gives a program: 128 KiB a variable, and some of the megabytes for all of them.

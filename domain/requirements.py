@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+REQUIREMENTS_FILE = "requirements.txt"
 # Provided by every base environment: the in-sandbox module answers to both names.
 PROVIDED = frozenset({"argosy", "runagents"})
 

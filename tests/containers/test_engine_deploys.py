@@ -79,6 +79,18 @@ def test_a_dockerfile_is_built_run_and_pulled(
     )
 
 
+def test_a_dockerfile_copies_the_requirements(server: DevServer, host: str, tmp_path: Path) -> None:
+    dockerfile = (
+        f"FROM {host}/{BASE}\nCOPY requirements.txt /there/\n"
+        'CMD ["/bin/cat", "/there/requirements.txt"]\n'
+    )
+    files = {"Dockerfile": dockerfile, "requirements.txt": "# ours\nsix==1.17.0\n"}
+
+    deployed(server, tmp_path / "copies", files)
+
+    assert answer(server, "copies", "").split() == ["#", "ours", "six==1.17.0"]
+
+
 def test_a_python_that_the_server_lacks(server: DevServer, tmp_path: Path) -> None:
     made = deployed(server, tmp_path / "newer", {"agent.py": AGENT, ".python-version": "3.12\n"})
 

@@ -53,6 +53,24 @@ async def test_system_packages_and_another_python(tmp_path: Path) -> None:
     assert {"source/agent.py", "runtime/argosy/_server.py"} <= set(found.files)
 
 
+async def test_a_dockerfile_finds_the_requirements_that_came_as_a_field(tmp_path: Path) -> None:
+    files = {"Dockerfile": "FROM base\nCOPY requirements.txt .\n"}
+
+    found = await recipe(tmp_path, files, requirements="# ours\nsix==1.17")
+
+    assert isinstance(found, Recipe)
+    assert found.files["requirements.txt"] == b"# ours\nsix==1.17\n"
+
+
+async def test_a_file_of_the_source_goes_before_the_field(tmp_path: Path) -> None:
+    files = {"Dockerfile": "FROM base\nCOPY requirements.txt .\n", "requirements.txt": "six\n"}
+
+    found = await recipe(tmp_path, files, requirements="idna")
+
+    assert isinstance(found, Recipe)
+    assert found.files["requirements.txt"] == b"six\n"
+
+
 async def test_packages_come_from_the_operators_index(tmp_path: Path) -> None:
     environment = {"UV_INDEX": "http://more.example.org/simple"}
 

@@ -15,6 +15,7 @@ from domain.dockerfiles import Dockerfile, read_dockerfile, read_system_packages
 from domain.errors import Invalid
 from domain.execution import SYSTEM_FILES, SourceDefinition, dockerfile_of
 from domain.images import PORT
+from domain.requirements import REQUIREMENTS_FILE
 from workers.builder.failures import Failure
 from workers.builder.indexes import PackageIndex, index_urls
 from workers.builder.oci.manifests import agent_environment
@@ -46,6 +47,8 @@ async def find_recipe(
     files: dict[str, bytes] = dict(zip(definition.files, contents, strict=True))
     try:
         if path := dockerfile_of(files):
+            if definition.requirements:  # sent as a field, and Dockerfiles copy the file
+                files.setdefault(REQUIREMENTS_FILE, f"{definition.requirements}\n".encode())
             return Recipe(dockerfile=_read(_text(files[path]), path), path=path, files=files)
         return _for_packages(tools, agent_name, definition, files)
     except Invalid as refusal:  # of what an older server has not looked at
@@ -82,7 +85,7 @@ def _for_packages(
             return options
         given |= _wheels(tools.index)
         wanted = [" ".join((each.text, *_hashes(each.hashes))) for each in requirements.wanted]
-        given["requirements.txt"] = "\n".join(wanted).encode()
+        given[REQUIREMENTS_FILE] = "\n".join(wanted).encode()
         lines += ["COPY requirements.txt wheels* /opt/wheels/", _run(*_PIP, *options)]
     lines += [
         f"COPY runtime {RUNTIME}",
