@@ -64,7 +64,7 @@ def _frameworks(python: str, suffix: str) -> tuple[Base, ...]:
     )
 
 
-def python_version(base: Base) -> tuple[int, int]:
-    """Return a base's Python version as numbers."""
-    major, minor = base.python.split(".")[:2]
+def python_version(python: str) -> tuple[int, int]:
+    """Return the first two numbers of a version like "3.13"."""
+    major, minor = python.split(".")[:2]
     return int(major), int(minor)

@@ -25,7 +25,6 @@ from domain.execution import (
     dockerfile_of,
     find_refusal,
     is_node,
-    plain_base,
 )
 from domain.frameworks import find_framework
 from domain.ports import Blobs
@@ -85,10 +84,11 @@ async def stored(source: Source, shared: Shared, blobs: Blobs | None) -> Definit
     )
     _check_possible(definition, source, shared)
     _check_engine_files(files, source.files_field)
-    if is_node(definition):
-        check_packages(files, field=source.files_field)
-    plain = plain_base(definition.python, base) or base
-    await shared.syntax.check(files, python_version(plain), field=source.files_field)
+    if not dockerfile:  # which may bring any Python, and any packages
+        if is_node(definition):
+            check_packages(files, field=source.files_field)
+        python = python_version(definition.python or base.python)
+        await shared.syntax.check(files, python, field=source.files_field)
     return replace(definition, files=await _kept(files, blobs))
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from domain.execution import Installation
+from domain.execution import Base, Installation
 from tests.api.conftest import Api
 
 NATIVE = "/v1/workspaces/default/deployments"
@@ -52,3 +52,26 @@ async def test_with_an_engine_it_is_taken(api: Api) -> None:
     assert answer.status_code == 201, answer.text
     assert answer.json()["execution_mode"] == "FULL_BUILD"
     assert answer.json()["decision_reason"] == "Dockerfile asks for an environment of its own."
+
+
+NEWER = "type Name = str\n"  # Python 3.12
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"files": {"agent.py": NEWER, "Dockerfile": "FROM python:3.13\n"}},
+        {"files": {"agent.py": NEWER}, "python": "3.12.1"},
+        {"files": {"agent.py": NEWER, ".python-version": "3.12\n"}},
+    ],
+)
+async def test_the_syntax_is_that_of_the_python_it_is_built_with(
+    api: Api, source: dict[str, Any]
+) -> None:
+    api.app.state.shared.installation = Installation(engine=True, engine_network=True)
+    api.app.state.shared.base = Base(name="python", python="3.11")
+
+    answer = await api.ask("POST", NATIVE, json={"name": "echo", "source": source})
+
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["execution_mode"] == "FULL_BUILD"
