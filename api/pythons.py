@@ -1,20 +1,16 @@
 """Which Python a source wants, where the deploy does not say: by the files that tools read."""
 
 import re
-import tomllib
 from collections.abc import Mapping
-from typing import Any, cast
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+from api.projects import MAX_TEXT, PROJECT_FILE, read_project
 from domain.dockerfiles import check_length
 from domain.errors import Invalid
 from domain.execution import Base, python_names
 
 VERSION_FILE = ".python-version"
-PROJECT_FILE = "pyproject.toml"
-MAX_TEXT = 100_000  # characters of a file; reading one takes as long as everybody waits
-MAX_DOTS = 500  # in a line of TOML: reading a key takes as long as the square of its parts
 MAX_RANGE = 200  # of `requires-python`
 MOST_PATCHES = 100  # releases of one minor version that `requires-python` is judged by
 
@@ -30,9 +26,9 @@ def find_python(
     that there is will do. Only what is at the top of the source counts. elsewhere: whether one
     that is not there can be had for the build. Raises Invalid.
     """
-    for path in (VERSION_FILE, PROJECT_FILE):
-        check_length(files.get(path, ""), MAX_TEXT, path=path, field=f"{field}.{path}")
-    named = _named(files.get(VERSION_FILE, ""))
+    text = files.get(VERSION_FILE, "")
+    check_length(text, MAX_TEXT, path=VERSION_FILE, field=f"{field}.{VERSION_FILE}")
+    named = _named(text)
     if named:
         if not elsewhere and all(each.python != named for each in (base, *base.others)):
             raise Invalid(
@@ -41,7 +37,7 @@ def find_python(
                 field=f"{field}.{VERSION_FILE}",
             )
         return named
-    return _required(files.get(PROJECT_FILE, ""), base, f"{field}.{PROJECT_FILE}")
+    return _required(files, base, field)
 
 
 def _named(text: str) -> str:
@@ -52,17 +48,9 @@ def _named(text: str) -> str:
     return found[1] if found else ""
 
 
-def _required(text: str, base: Base, field: str) -> str:
-    if any(line.count(".") > MAX_DOTS for line in text.split("\n")):
-        raise Invalid(f"{PROJECT_FILE} has a line of more than {MAX_DOTS} dots.", field=field)
-    try:
-        project: Any = tomllib.loads(text).get("project")
-    except (ValueError, RecursionError) as error:  # also for numbers beyond all measure
-        raise Invalid(f"{PROJECT_FILE} is not TOML: {error}.", field=field) from None
-    if not isinstance(project, dict):
-        return ""
-    # Any: what TOML holds is whatever somebody wrote.
-    wanted = cast("dict[str, Any]", project).get("requires-python")
+def _required(files: Mapping[str, str], base: Base, field: str) -> str:
+    wanted = read_project(files, field=field).get("requires-python")
+    field = f"{field}.{PROJECT_FILE}"
     if not isinstance(wanted, str) or not wanted.strip():
         return ""
     specifiers = _specifiers(wanted)

@@ -13,10 +13,12 @@ from msgspec.structs import replace
 from adapters.bases import python_version
 from api.calls import Shared
 from api.npm import check_packages
+from api.projects import find_dependencies
 from api.pythons import find_python
 from domain.dockerfiles import read_dockerfile, read_system_packages
 from domain.errors import Invalid
 from domain.execution import (
+    NODE_SUFFIXES,
     SYSTEM_FILES,
     ConfigurationDefinition,
     Definition,
@@ -78,7 +80,7 @@ async def stored(source: Source, shared: Shared, blobs: Blobs | None) -> Definit
     definition = SourceDefinition(
         files={path: digest_of(text.encode()) for path, text in files.items()},
         entry_point=entry_point,
-        requirements=_requirements(source, files),
+        requirements=_requirements(source, files, entry_point),
         framework=source.framework or find_framework(files),
         python="" if dockerfile else source.python or _python(files, source, shared),
     )
@@ -98,10 +100,14 @@ def _python(files: Mapping[str, str], source: Source, shared: Shared) -> str:
     return find_python(files, shared.base, field=source.files_field, elsewhere=elsewhere)
 
 
-def _requirements(source: Source, files: Mapping[str, str]) -> str:
+def _requirements(source: Source, files: Mapping[str, str], entry_point: str) -> str:
+    """Return what has to be installed: as it was sent, or as the files that tools read say."""
     given = source.requirements
     if given is None or not given.strip():
         given = files.get(REQUIREMENTS_FILE, "")
+    # A Dockerfile says itself what is installed, and JavaScript requires nothing of Python's.
+    if not given.strip() and not dockerfile_of(files) and not entry_point.endswith(NODE_SUFFIXES):
+        given = find_dependencies(files, field=source.files_field)
     return check_text(given, source.requirements_field).rstrip()
 
 

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from typing import Any
 
+import msgspec
 import pytest
 
 from domain.agents import AGENT, Active
@@ -52,6 +53,47 @@ async def test_requirements_ask_for_a_build(api: Api) -> None:
     assert listed == [build]
     events = (await api.ask("GET", f"/v1/builds/{made['build_id']}/events")).json()
     assert [each["type"] for each in events["items"]] == ["status"]
+
+
+PROJECT = '[project]\nname = "x"\ndependencies = ["six==1.17", "idna>3"]\n'
+
+
+async def test_dependencies_of_a_project_are_requirements(api: Api) -> None:
+    source = {"files": {"agent.py": "import six", "pyproject.toml": PROJECT}}
+
+    made = (await api.ask("POST", PATH, json={"name": "echo", "source": source})).json()
+
+    assert made["execution_mode"] == "FAST_OVERLAY"
+    assert "six==1.17, idna>3 will be installed" in made["decision_reason"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"files": {"requirements.txt": "argosy\n"}},
+        {"files": {}, "requirements": "argosy"},
+        {"files": {"agent.mjs": "1"}, "entry_point": "agent.mjs"},
+    ],
+)
+async def test_a_project_is_asked_last(api: Api, source: dict[str, Any]) -> None:
+    shared = api.app.state.shared
+    shared.base = msgspec.structs.replace(shared.base, node="node20")
+    files = {"agent.py": "", "pyproject.toml": PROJECT, **source["files"]}
+
+    made = await api.ask("POST", PATH, json={"name": "echo", "source": {**source, "files": files}})
+
+    assert made.json()["execution_mode"] == "INSTANT_RUNTIME", made.text
+
+
+@pytest.mark.parametrize("dependencies", ["'six'", "[1]", "{six = '1'}"])
+async def test_dependencies_that_are_no_texts_are_refused(api: Api, dependencies: str) -> None:
+    files = {"agent.py": "", "pyproject.toml": f"[project]\ndependencies = {dependencies}\n"}
+
+    refused = await api.ask("POST", PATH, json={"name": "echo", "source": {"files": files}})
+
+    assert refused.status_code == 422
+    assert refused.json()["field"] == "source.files.pyproject.toml"
+    assert "a list of texts" in refused.json()["detail"]
 
 
 async def test_the_files_are_kept_as_blobs(api: Api) -> None:

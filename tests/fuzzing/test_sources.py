@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.npm import PACKAGE_FILE, check_packages
-from api.pythons import PROJECT_FILE, VERSION_FILE, find_python
+from api.projects import PROJECT_FILE, find_dependencies
+from api.pythons import VERSION_FILE, find_python
 from domain.dockerfiles import read_dockerfile, read_system_packages
 from domain.errors import Invalid
 from domain.execution import Base
@@ -37,6 +38,7 @@ def version(text: str) -> None:
 
 def project(text: str) -> None:
     find_python({PROJECT_FILE: text}, BASE, field="files")
+    find_dependencies({PROJECT_FILE: text}, field="files")
 
 
 def package(text: str) -> None:
