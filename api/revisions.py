@@ -159,7 +159,8 @@ def _side(deployment: deployments.Active, agent: agents.Active, number: int) -> 
     if number not in deployment.revisions:
         raise NotFound(f"Deployment {deployment.slug} has no revision {number}.")
     revision = deployment.revisions[number]
-    return Compared(agent.versions[revision.agent_version].definition, revision.settings)
+    version = agent.versions[revision.agent_version]
+    return Compared(version.definition, revision.settings, version.artifact)
 
 
 async def _answer(before: int, after: int, compared: Comparison, blobs: Blobs) -> Difference:

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from domain.deployments import Settings
 from domain.execution import (
+    Artifact,
     ConfigurationDefinition,
     Definition,
     ImageDefinition,
@@ -19,10 +20,11 @@ type Change = Literal["added", "removed", "changed"]
 
 
 class Compared(Struct, frozen=True):
-    """One of the two sides: what a revision runs, and with what."""
+    """One of the two sides: what a revision runs, and with what. artifact: None if not built."""
 
     definition: Definition
     settings: Settings
+    artifact: Artifact | None = None
 
 
 class FileChange(Struct, frozen=True, kw_only=True):
@@ -39,6 +41,9 @@ class RequirementChanges(Struct, frozen=True, kw_only=True):
 
     removed: list[str]
     added: list[str]
+
+
+_UNCHANGED = RequirementChanges(removed=[], added=[])
 
 
 class FieldChange(Struct, frozen=True, kw_only=True):
@@ -62,16 +67,36 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
 def compare(before: Compared, after: Compared) -> Comparison:
     """Return what has to change for `before` to be `after`."""
-    earlier = [line for _, line in requirement_lines(_requirements(before.definition))]
-    later = [line for _, line in requirement_lines(_requirements(after.definition))]
+    requirements = _requirement_changes(before.definition, after.definition)
+    built = _built(before, after) if requirements == _UNCHANGED else []
+    configuration = [*built, *_fields(_configuration(before), _configuration(after))]
     return Comparison(
         files=_files(_files_of(before.definition), _files_of(after.definition)),
-        requirements=RequirementChanges(
-            removed=[line for line in earlier if line not in set(later)],
-            added=[line for line in later if line not in set(earlier)],
-        ),
-        configuration=_fields(_configuration(before), _configuration(after)),
+        requirements=requirements,
+        configuration=sorted(configuration, key=lambda change: change.field),
     )
+
+
+def _requirement_changes(before: Definition, after: Definition) -> RequirementChanges:
+    earlier = [line for _, line in requirement_lines(_requirements(before))]
+    later = [line for _, line in requirement_lines(_requirements(after))]
+    return RequirementChanges(
+        removed=[line for line in earlier if line not in set(later)],
+        added=[line for line in later if line not in set(earlier)],
+    )
+
+
+def _built(before: Compared, after: Compared) -> list[FieldChange]:
+    """Return where the same words led to other bytes: a tag moved, or there are newer packages."""
+    if not (before.artifact and after.artifact):
+        return []
+    return _fields(_bytes_of(before.artifact), _bytes_of(after.artifact))
+
+
+def _bytes_of(artifact: Artifact) -> dict[str, Any]:
+    image = "" if artifact.base or not artifact.image else artifact.image.manifest
+    named = {"base": artifact.base, "packages": artifact.dependencies, "image_digest": image}
+    return {name: value for name, value in named.items() if value}
 
 
 def _files_of(definition: Definition) -> Mapping[str, str]:

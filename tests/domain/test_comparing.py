@@ -4,7 +4,13 @@ from msgspec.structs import replace
 
 from domain.comparing import Compared, Comparison, FieldChange, RequirementChanges, compare
 from domain.deployments import ModelConfig, Settings
-from domain.execution import ConfigurationDefinition, ImageDefinition, SourceDefinition
+from domain.execution import (
+    Artifact,
+    ConfigurationDefinition,
+    Image,
+    ImageDefinition,
+    SourceDefinition,
+)
 
 SOURCE = SourceDefinition(files={"agent.py": "sha256:01"}, entry_point="agent.py")
 SIDE = Compared(SOURCE, Settings())
@@ -38,6 +44,40 @@ def test_another_kind_of_agent_takes_the_files_away() -> None:
         FieldChange(field="image", before=None, after="ghcr.io/acme/a:1"),
         FieldChange(field="kind", before="source", after="image"),
     ]
+
+
+def test_a_tag_that_moved_is_a_change() -> None:
+    def side(manifest: str) -> Compared:
+        image = Image(manifest=manifest, config="sha256:0c", layers=[])
+        artifact = Artifact(base="", source="", image=image)
+        return Compared(ImageDefinition(image="ghcr.io/acme/a:1"), Settings(), artifact)
+
+    changes = compare(side("sha256:01"), side("sha256:02"))
+
+    assert changes.configuration == [
+        FieldChange(field="image_digest", before="sha256:01", after="sha256:02")
+    ]
+
+
+def test_other_packages_of_the_same_requirements_are_a_change() -> None:
+    before = replace(SIDE, artifact=Artifact(base="python", source="a", dependencies="sha256:01"))
+    after = replace(SIDE, artifact=Artifact(base="crewai", source="b", dependencies="sha256:02"))
+
+    assert compare(before, after).configuration == [
+        FieldChange(field="base", before="python", after="crewai"),
+        FieldChange(field="packages", before="sha256:01", after="sha256:02"),
+    ]
+
+
+def test_other_packages_of_other_requirements_go_without_saying() -> None:
+    before = replace(SIDE, artifact=Artifact(base="python", source="a", dependencies="sha256:01"))
+    after = replace(
+        SIDE,
+        definition=replace(SOURCE, requirements="six"),
+        artifact=Artifact(base="python", source="a", dependencies="sha256:02"),
+    )
+
+    assert compare(before, after).configuration == []
 
 
 def test_settings_are_compared_value_by_value() -> None:
