@@ -51,20 +51,11 @@ def read_source(place: Path) -> Source:
     if not place.is_dir():
         raise UnreadableSource(str(place), "there is no such file or folder.")
     root = place.resolve()
-    files: dict[str, str] = {}
-    total = 0
-    for path in _paths(root, root, Rules(root)):
-        relative = path.relative_to(root).as_posix()
-        if root not in path.resolve().parents:
-            raise UnreadableSource(relative, "the link leads out of the folder; copy the file in.")
-        total += path.stat().st_size
-        if len(files) >= MAX_FILES or total > MAX_TOTAL_BYTES:
-            raise UnreadableSource(
-                str(place),
-                f"more than {MAX_FILES} files or {MAX_TOTAL_BYTES // 1_000_000} MB; "
-                f"name what the agent does not need in {IGNORE_FILE}.",
-            )
-        files[relative] = _text(path, relative)
+    try:
+        files = _read_folder(root, Rules(root))
+    except OSError as error:  # one that went away meanwhile among others
+        shown = os.path.relpath(error.filename or root, root)
+        raise UnreadableSource(shown, f"cannot be read: {error.strerror}.") from None
     requirements = files.pop(REQUIREMENTS, "")
     if not files:
         raise UnreadableSource(str(place), "there is no file to deploy.")
@@ -75,6 +66,24 @@ def safe_name(text: str) -> str:
     """Return `text` as a deployment may be named (a DNS label); empty if nothing is left."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:63].rstrip("-")
+
+
+def _read_folder(root: Path, rules: "Rules") -> dict[str, str]:
+    files: dict[str, str] = {}
+    total = 0
+    for path in _paths(root, root, rules):
+        relative = path.relative_to(root).as_posix()
+        if root not in path.resolve().parents:
+            raise UnreadableSource(relative, "the link leads out of the folder; copy the file in.")
+        total += path.stat().st_size
+        if len(files) >= MAX_FILES or total > MAX_TOTAL_BYTES:
+            raise UnreadableSource(
+                str(root),
+                f"more than {MAX_FILES} files or {MAX_TOTAL_BYTES // 1_000_000} MB; "
+                f"name what the agent does not need in {IGNORE_FILE}.",
+            )
+        files[relative] = _text(path, relative)
+    return files
 
 
 def _paths(folder: Path, root: Path, rules: "Rules") -> Iterator[Path]:

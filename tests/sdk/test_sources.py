@@ -136,6 +136,14 @@ def test_a_link_to_a_folder_is_refused(tmp_path: Path) -> None:
         read_source(folder)
 
 
+def test_what_the_disk_does_not_give_is_named(tmp_path: Path) -> None:
+    folder = write(tmp_path / "echo", agent_dot_py="")
+    (folder / "loop").symlink_to("loop")
+
+    with pytest.raises(UnreadableSource, match="loop: cannot be read: Too many levels"):
+        read_source(folder)
+
+
 def test_a_link_within_the_folder_is_read(tmp_path: Path) -> None:
     folder = write(tmp_path, agent_dot_py="x")
     (folder / "main.py").symlink_to(folder / "agent.py")
