@@ -19,6 +19,7 @@ class Failure(Struct, frozen=True, kw_only=True):
     mode: what would be needed instead, where the failure shows that the plan cannot work.
     unbuilt: the package that has no wheel, and might be built from source.
     ranges: the versions of it that others require, as far as they are known: `>=1,<2`.
+    said: the resolver's own explanation, which names all that it could not choose.
     """
 
     step: str
@@ -27,6 +28,7 @@ class Failure(Struct, frozen=True, kw_only=True):
     mode: Mode | None = None
     unbuilt: str = ""
     ranges: tuple[str, ...] = ()
+    said: str = ""
 
 
 # Each begins at the beginning of a word and takes no part of it twice: what is read may be long,
@@ -94,14 +96,19 @@ def explain(step: str, complaint: Sequence[str], lines: Mapping[str, int], pytho
             hint=f"Pin versions that support Python {python}.",
         )
     if "unsatisfiable" in text:
-        return Failure(
-            step=step,
-            detail=f"No set of versions meets all requirements: {said}",
-            hint="Loosen or change one of the requirements that the explanation names.",
-        )
+        return unsatisfiable(step, said)
     if _UNREACHABLE.search(text):
         return _unreachable(step, text, said)
     return Failure(step=step, detail=said or "uv failed without a word.")
+
+
+def unsatisfiable(step: str, said: str) -> Failure:
+    """Return the failure of requirements that exclude each other, in the resolver's words."""
+    return Failure(
+        step=step,
+        detail=f"No set of versions meets all requirements: {said}",
+        hint="Loosen or change one of the requirements that the explanation names.",
+    )
 
 
 def _absent(step: str, name: str, said: str, lines: Mapping[str, int]) -> Failure:
@@ -125,6 +132,7 @@ def _no_wheels(name: str, text: str, said: str, lines: Mapping[str, int]) -> Fai
         "files on its index), or deploy a container image that has it.",
         unbuilt=normalised(name),
         ranges=tuple(dict.fromkeys(ranges)),
+        said=said,
     )
 
 

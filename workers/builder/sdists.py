@@ -84,6 +84,21 @@ async def choose_sdist(
     return found
 
 
+async def has_wheel(tools: BuildTools, sdist: Sdist) -> bool:
+    """Whether the index has a wheel of the same version, for this Python and platform."""
+
+    async def say(_: str) -> None:
+        """Leave out of the log that there is none, which is no error."""
+
+    arguments = [
+        *(UV, "pip", "compile", "-", "--python", tools.python.python, "--no-deps"),
+        *("--only-binary", ":all:", "--no-header", "--color", "never"),
+        *tools.index.arguments,
+    ]
+    ran = await run_beside_uv(tools, STEP, arguments, say, stdin=f"{sdist.name}=={sdist.version}\n")
+    return not isinstance(ran, Failure) and ran.code == 0
+
+
 async def fetch_sdist(tools: BuildTools, sdist: Sdist, into: Path, say: Say) -> Failure | None:
     """Download it into an empty directory, as `sdist`. Its digest is checked."""
     spec = online_spec(tools, into, {PROGRAM: script("fetch")})

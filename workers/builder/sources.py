@@ -6,11 +6,12 @@ anything of a package: what a package requires, it reads from the wheel.
 """
 
 from domain.execution import Base
-from workers.builder.failures import Failure
+from workers.builder.failures import Failure, unsatisfiable
+from workers.builder.plan import STEP as RESOLVE
 from workers.builder.plan import Built, Lock, resolve
 from workers.builder.programs import Say
 from workers.builder.requirements import Requirements
-from workers.builder.sdists import choose_sdist
+from workers.builder.sdists import choose_sdist, has_wheel
 from workers.builder.tools import BuildTools
 from workers.builder.wheels import make_wheel
 
@@ -30,8 +31,10 @@ async def resolve_from_source(
         sdist = await choose_sdist(tools, failed, by_name.get(failed.unbuilt), say)
         if isinstance(sdist, Failure):
             return sdist
-        if any((wheel.name, wheel.sdist) == (sdist.name, sdist.sha256) for wheel in built):
-            return failed
+        was_built = any((wheel.name, wheel.sdist) == (sdist.name, sdist.sha256) for wheel in built)
+        if was_built or await has_wheel(tools, sdist):
+            # The resolver has had that very version to choose from. Older ones are not built.
+            return unsatisfiable(RESOLVE, failed.said)
         await say(f"{sdist.name} {sdist.version} has no wheel: it is built from source")
         wheel = await make_wheel(tools, sdist, say)
         if isinstance(wheel, Failure):
