@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -146,7 +146,7 @@ class Store:
         types: Sequence[str] | None = None,
         gather: float = 0.0,
         hurried: bool = False,
-    ) -> AsyncIterator[list[Recorded[Any]]]:
+    ) -> AsyncGenerator[list[Recorded[Any]]]:
         """Yield folding events from `after` on, for ever; see `EventStore`."""
 
         async def page(position: int) -> Page:
