@@ -30,6 +30,7 @@ from domain.jobs import BUILDS
 from domain.workspaces import WORKSPACE
 from workers.attempts import attempted
 from workers.builder.builder import run_build
+from workers.builder.memory import keep_forgetting
 from workers.builder.tools import BuildTools, Slug
 from workers.claims import Claim, claim_build
 from workers.envelopes import new_owner
@@ -68,7 +69,8 @@ def builds_with(paths: Paths) -> Callable[[Services, Stop], Awaitable[None]]:
         SLOTS.set(settings.build_slots)
         host = Host(services, kind, _Builds(services, tools), new_owner("build"), HOSTED)
         swept = keep_swept(services.blobs, tools.layers, tools.driver)
-        await host.run(stop, stop.again, [swept, keep_trimmed(tools.layers)])
+        forgotten = keep_forgetting(tools.layers.directory)
+        await host.run(stop, stop.again, [swept, keep_trimmed(tools.layers), forgotten])
 
     return run
 
