@@ -80,9 +80,10 @@ def compare(before: Compared, after: Compared) -> Comparison:
 def _requirement_changes(before: Definition, after: Definition) -> RequirementChanges:
     earlier = [line for _, line in requirement_lines(_requirements(before))]
     later = [line for _, line in requirement_lines(_requirements(after))]
+    known, kept = set(earlier), set(later)
     return RequirementChanges(
-        removed=[line for line in earlier if line not in set(later)],
-        added=[line for line in later if line not in set(earlier)],
+        removed=[line for line in earlier if line not in kept],
+        added=[line for line in later if line not in known],
     )
 
 

@@ -63,10 +63,14 @@ def check_files(files: Mapping[str, str], *, field: str = "source_files") -> dic
         checked[normal] = text
     if total > MAX_TOTAL_BYTES:
         raise Invalid(f"{field} is {total} bytes; {MAX_TOTAL_BYTES} are allowed.", field=field)
+    folders: set[str] = set()
     for path in checked:
-        for parent in PurePosixPath(path).parents:
-            if str(parent) in checked:
+        parent = path.rpartition("/")[0]
+        while parent and parent not in folders:
+            if parent in checked:
                 raise Invalid(f"{parent} is a file and a folder.", field=f"{field}.{path}")
+            folders.add(parent)
+            parent = parent.rpartition("/")[0]
     return checked
 
 

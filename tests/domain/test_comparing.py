@@ -11,6 +11,7 @@ from domain.execution import (
     ImageDefinition,
     SourceDefinition,
 )
+from tests.fuzzing.growth import grows_evenly
 
 SOURCE = SourceDefinition(files={"agent.py": "sha256:01"}, entry_point="agent.py")
 SIDE = Compared(SOURCE, Settings())
@@ -31,6 +32,16 @@ def test_comments_and_order_are_no_change_of_requirements() -> None:
     changes = compare(before, after).requirements
 
     assert changes == RequirementChanges(removed=["a==1"], added=["a==2"])
+
+
+def test_long_requirements_take_no_longer_than_they_are() -> None:
+    def read(lines: int) -> None:
+        text = "\n".join(f"a{number}" for number in range(lines))
+        other = "\n".join(f"b{number}" for number in range(lines))
+        definitions = replace(SOURCE, requirements=text), replace(SOURCE, requirements=other)
+        compare(*(replace(SIDE, definition=each) for each in definitions))
+
+    grows_evenly(read, 4_000)
 
 
 def test_another_kind_of_agent_takes_the_files_away() -> None:
