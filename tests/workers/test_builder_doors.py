@@ -310,6 +310,31 @@ async def test_what_is_no_request_for_the_index_is_refused(
     assert said.split()[1] == status
 
 
+async def test_a_client_that_reads_late_has_all_of_it(directory: Path) -> None:
+    """Also when the door has closed already what the kernel had no room for."""
+    sizes = range(100_000, 1_000_000, 20_000)  # how much room there is differs
+    left = iter(sizes)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"x" * next(left))
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1") as server:
+        host, port = server.sockets[0].getsockname()
+        index = PackageIndex(key="", places=frozenset({(host, port)}))
+        async with open_door(index, directory):
+            for size in sizes:
+                reader, writer = await asyncio.open_unix_connection(directory / SOCKET)
+                writer.write(f"GET http://{host}:{port}/ HTTP/1.1\r\n\r\n".encode())
+                for _ in range(500):  # turns of the loop, for the door to get as far as it can
+                    await asyncio.sleep(0)
+                async with asyncio.timeout(SECONDS):
+                    assert len(await reader.read()) == size
+                writer.close()
+
+
 async def test_more_connections_than_there_is_room_for_wait(directory: Path, index: Index) -> None:
     request = f"GET {index.url}/good/ HTTP/1.1\r\n\r\n".encode()
     async with open_door(local(index), directory):

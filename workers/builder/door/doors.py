@@ -65,8 +65,9 @@ class Door:
                 ours = await asyncio.open_unix_connection(sock=accepted, limit=HEAD_BYTES)
                 try:
                     await self._answer(ours)
-                finally:
-                    ours[1].transport.abort()
+                except BaseException:
+                    ours[1].transport.abort()  # asyncio breaks where it is closed already
+                    raise
         finally:
             accepted.close()
             self._room.release()
