@@ -194,6 +194,35 @@ def test_the_bases_packages_come_after_the_dependencies(run: Run, tmp_path: Path
     assert ran.output == "deps deps base further\ndeps base"
 
 
+def test_programs_of_packages_are_found(run: Run, tmp_path: Path) -> None:
+    for place, names in (("deps", ("first",)), ("base", ("first", "second"))):
+        for name in names:
+            program = tmp_path / place / "bin" / name
+            program.parent.mkdir(parents=True, exist_ok=True)
+            program.write_text(f"#!/bin/sh\necho {name} of {place}\n")
+            program.chmod(0o755)
+    source = """
+import subprocess
+for name in ("first", "second"):
+    print(subprocess.run([name], capture_output=True, text=True, check=True).stdout, end="")
+"""
+    ran = run(
+        source,
+        dependencies_target=str(tmp_path / "deps"),
+        base_target=str(tmp_path / "base"),
+    )
+
+    assert ran.output.split("\n") == ["first of deps", "second of base"]
+
+
+def test_where_programs_are_is_the_deployments_to_say(run: Run, tmp_path: Path) -> None:
+    source = "import os; print(os.environ['PATH'])"
+
+    ran = run(source, environment={"PATH": "/own"}, dependencies_target=str(tmp_path))
+
+    assert ran.output == "/own"
+
+
 def test_a_path_of_the_deployments_own_is_kept(run: Run) -> None:
     files = {"agent.py": "import inner\nprint(inner.X)", "lib/inner.py": "X = 'inner'"}
 

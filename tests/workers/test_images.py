@@ -96,6 +96,7 @@ async def test_a_build_makes_an_image_of_layers_that_are_stored(builder: Builder
     assert config["config"]["User"] == "1000:1000"
     assert config["config"]["ExposedPorts"] == {"8080/tcp": {}}
     assert "USER_ENTRY_POINT=agent.py" in config["config"]["Env"]
+    assert "PATH=/opt/dependencies/bin:/usr/local/bin:/usr/bin:/bin" in config["config"]["Env"]
     names = [name for digest in image.layers for name in await members(builder, digest)]
     for name in ("app/agent.py", "opt/dependencies/small.py", "opt/argosy/argosy/_server.py"):
         assert name in names

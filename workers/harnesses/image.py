@@ -12,6 +12,7 @@ import msgspec
 from workers.harnesses.harness import Launch, Task
 from workers.harnesses.tasks import (
     MAX_VARIABLE_BYTES,
+    PATH,
     PORT_VARIABLE,
     pack,
     python_argv,
@@ -23,7 +24,7 @@ NAME = "image"
 LISTEN_SECONDS = 60.0
 # What a program finds that is not told otherwise by its image or deployment.
 _DEFAULTS = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "PATH": PATH,
     "HOME": "/tmp",  # noqa: S108 - a path inside
     "LANG": "C.UTF-8",
 }

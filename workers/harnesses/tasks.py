@@ -1,6 +1,6 @@
 """How the task is told to our own programs in a sandbox: flags, environment, standard input."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -13,6 +13,9 @@ MAX_VARIABLE_BYTES = 100_000
 RUNTIME = "/opt/argosy"
 DEPENDENCIES = "/opt/dependencies"
 BASE = "/opt/base"
+
+# What sandboxes have of their own.
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # What the interpreter, or its loader, reads before it can be told anything.
 _LOADERS = ("LD_", "MALLOC_", "GLIBC_")
@@ -35,17 +38,11 @@ def python_argv(task: Task, module: str) -> tuple[str, ...]:
 
 def task_environment(task: Task) -> dict[str, str]:
     """Return RunAgents' variables (contract §6.1), the deployment's, and what children need."""
-    children = [
-        path
-        for path in (
-            task.environment.get("PYTHONPATH", ""),
-            task.dependencies_target,
-            task.base_target,
-            task.runtime_target,
-        )
-        if path
-    ]
+    packages = [place for place in (task.dependencies_target, task.base_target) if place]
+    own = task.environment.get("PYTHONPATH", "")
+    children = [path for path in (own, *packages, task.runtime_target) if path]
     environment = {
+        **({"PATH": search_path(packages, PATH)} if packages else {}),
         "AGENT_NAME": task.agent_name,
         "USER_ENTRY_POINT": task.entry_point,
         "RUNAGENTS_USER_CODE_DIR": task.working_directory,
@@ -60,6 +57,11 @@ def task_environment(task: Task) -> dict[str, str]:
     if len(task.system_prompt.encode()) <= MAX_VARIABLE_BYTES:
         environment.setdefault("SYSTEM_PROMPT", task.system_prompt)
     return environment
+
+
+def search_path(packages: Sequence[str], path: str) -> str:
+    """Return where programs are looked for. packages: places of packages, which may bring some."""
+    return ":".join((*(f"{place}/bin" for place in packages), path))
 
 
 def early_environment(environment: Mapping[str, str]) -> dict[str, str] | None:

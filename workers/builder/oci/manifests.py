@@ -14,7 +14,14 @@ from domain.execution import Artifact, SourceDefinition, digest_of
 from domain.images import ARCHITECTURES, CONFIG_TYPE, MANIFEST_TYPE, PORT
 from workers.builder.oci.systems import CERTIFICATES, find_certificates
 from workers.builder.oci.tars import MEDIA_TYPE, Layer
-from workers.harnesses.tasks import BASE, DEPENDENCIES, PYTHON_FLAGS, RUNTIME, START
+from workers.harnesses.tasks import (
+    BASE,
+    DEPENDENCIES,
+    PYTHON_FLAGS,
+    RUNTIME,
+    START,
+    search_path,
+)
 from workers.pool import SOURCE
 
 CREATED = "1980-01-01T00:00:00Z"
@@ -74,7 +81,7 @@ def agent_environment(
 ) -> dict[str, str]:
     """Return what the modules that start an agent in an image read. packages: where they are."""
     return {
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "PATH": search_path(packages, "/usr/local/bin:/usr/bin:/bin"),
         "LANG": "C.UTF-8",
         "HOME": "/tmp",  # noqa: S108 - inside, and the only place to write to
         "PORT": str(PORT),
