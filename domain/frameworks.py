@@ -14,7 +14,8 @@ MODULES = {
     "agents": "openai-agents",
 }
 
-_IMPORTED = re.compile(r"^[ \t]*(?:from|import)[ \t]+(\w+)", re.MULTILINE)
+_IMPORTED = re.compile(r"^[ \t]*(?:from[ \t]+(\w+)|import[ \t]+([^\n#;]+))", re.MULTILINE)
+_NAME = re.compile(r"(?:^|,)[ \t]*(\w+)")  # of `a.b as c, d`, the names a and d
 
 
 def find_framework(files: Mapping[str, str]) -> str:
@@ -23,10 +24,11 @@ def find_framework(files: Mapping[str, str]) -> str:
     A module that the source has itself is not a framework's.
     """
     names = {
-        match[1]
+        name
         for path, text in files.items()
         if path.endswith(".py")
         for match in _IMPORTED.finditer(text)
+        for name in _NAME.findall(match[1] or match[2])
     }
     own = {part.removesuffix(".py") for path in files for part in path.split("/")}
     found = {MODULES[name] for name in names - own if name in MODULES}
