@@ -24,6 +24,10 @@ SCRATCH = "scratch"  # no image, but none at all
 
 _INSTRUCTION = re.compile(r"\s*([A-Za-z]+)(?:\s+(.*))?", re.DOTALL)
 _DIRECTIVE = re.compile(r"#\s*(escape|syntax)\s*=", re.IGNORECASE)
+# Docker's own syntax of any version: what it has beyond this reader's is refused where it is used.
+_PLAIN_SYNTAX = re.compile(
+    r"#\s*syntax\s*=\s*(docker\.io/)?docker/dockerfile(:\S+)?", re.IGNORECASE
+)
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _FROM = re.compile(r"(?P<image>\S+)(?:\s+AS\s+(?P<stage>[A-Za-z][\w.-]*))?", re.IGNORECASE)
 _COPY_FROM = re.compile(r"--from=(\S+)")
@@ -222,7 +226,7 @@ def _instructions(text: str) -> Iterator[Instruction]:
     pending, start = "", 0
     for number, raw in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
         if raw.lstrip().startswith("#"):
-            if _DIRECTIVE.match(raw.lstrip()):
+            if _DIRECTIVE.match(raw.lstrip()) and not _PLAIN_SYNTAX.fullmatch(raw.strip()):
                 raise _Refused(number, "parser directives are not known here; leave the line out")
             continue
         if not raw.strip():

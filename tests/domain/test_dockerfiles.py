@@ -40,6 +40,15 @@ def test_images_are_told_from_stages_and_get_other_names() -> None:
 
 
 @pytest.mark.parametrize(
+    "first", ["# syntax=docker/dockerfile:1", "#Syntax = docker.io/docker/dockerfile:1.7-labs\r"]
+)
+def test_dockers_own_syntax_is_a_comment_that_no_engine_sees(first: str) -> None:
+    found = read_dockerfile(f"{first}\nFROM x\n")
+
+    assert found.with_images({"x": "one"}) == "FROM one\n"
+
+
+@pytest.mark.parametrize(
     ("text", "line", "words"),
     [
         ("FROM x\n\nADD https://example.org/a /a", 3, "ADD fetches nothing"),
@@ -50,6 +59,7 @@ def test_images_are_told_from_stages_and_get_other_names() -> None:
         ("FROM x\nRUN --mount=type=bind,from=secret,target=/x cat /x", 2, "flags of RUN"),
         ("FROM x\nRUN cat <<EOF\nFROM secret\nEOF", 2, "here-documents"),
         ("# syntax=example.org/frontend\nFROM x", 1, "parser directives"),
+        ("# syntax=docker/dockerfile-upstream:master\nFROM x", 1, "parser directives"),
         ("# escape=`\nFROM x", 1, "parser directives"),
         ("FROM x\nONBUILD RUN x", 2, "ONBUILD"),
         ("FROM --platform=linux/arm64 x", 1, "without flags"),
