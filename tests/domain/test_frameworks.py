@@ -3,7 +3,7 @@
 import pytest
 
 from domain.execution import Base, SourceDefinition, chosen_base, decide_mode
-from domain.frameworks import find_framework
+from domain.frameworks import MODULES, PACKAGES, find_framework, missing_packages
 
 GRAPH = Base(name="langgraph", python="3.11", packages={"langgraph": "1.0", "httpx": "0.28"})
 BASE = Base(name="python", python="3.11", frameworks=(GRAPH,))
@@ -35,6 +35,26 @@ def test_the_framework_is_what_the_source_imports(text: str, framework: str) -> 
 @pytest.mark.parametrize("own", ["agents.py", "agents/first.py", "src/agents/__init__.py"])
 def test_a_module_of_the_sources_own_is_no_framework(own: str) -> None:
     assert find_framework({"agent.py": "from agents import first\n", own: ""}) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "required", "missing"),
+    [
+        ("import os, crewai\n", set[str](), ["crewai"]),
+        ("import crewai\n", {"crewai"}, []),
+        ("import pydantic_ai\n", {"pydantic-ai-slim"}, []),
+        ("import langchain_core\nimport agents\n", {"langchain"}, ["langchain-core"]),
+        ("import own\n", set[str](), []),
+    ],
+)
+def test_what_is_imported_has_a_package(text: str, required: set[str], missing: list[str]) -> None:
+    files = {"agent.py": text, "agents/one.py": "", "notes.md": "import langgraph\n"}
+
+    assert missing_packages(files, required) == missing
+
+
+def test_every_module_of_a_framework_has_a_package() -> None:
+    assert PACKAGES.keys() == MODULES.keys()
 
 
 def test_documents_import_nothing() -> None:

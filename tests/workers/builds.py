@@ -90,7 +90,7 @@ class Builder:
 
     async def build(self, requirements: str, **fields: str) -> BuildEnded:
         """Build an agent with these requirements; its log and plan are those of this build."""
-        source = await self.blobs.put(b"print('hello')\n")
+        source = await self.blobs.put(fields.pop("text", "print('hello')\n").encode())
         definition = SourceDefinition(
             files={
                 "agent.py": source,

@@ -105,6 +105,40 @@ async def test_a_base_that_the_index_does_not_have_falls_back_with_the_reason(
     assert builder.leftovers() == []
 
 
+@pytest.mark.parametrize("requirements", ["core>=2\n", "core>=2\nlanggraph>=1\n"])
+async def test_what_the_source_imports_is_installed_where_its_base_cannot_be_used(
+    builder: Builder, index: Index, requirements: str
+) -> None:
+    make_wheel(index.folder, "langgraph", "1.0")
+    text = "import os, langgraph.graph\n"
+
+    artifact = built(await builder.build(requirements, framework="langgraph", text=text))
+
+    assert artifact.base == "python"
+    assert await contents(builder, artifact.dependencies) == {"core.py", "langgraph.py"}
+
+
+async def test_a_framework_that_does_not_fit_the_requirements_is_a_conflict(
+    builder: Builder, index: Index
+) -> None:
+    make_wheel(index.folder, "langgraph", "1.0", requires=["core<2"])
+
+    end = await builder.build("core>=2\n", framework="langgraph", text="import langgraph\n")
+
+    assert (end.how, end.step) == ("failed", "resolve"), end
+    assert "No set of versions meets all requirements" in end.detail
+    assert "langgraph" in end.detail
+
+
+async def test_what_is_imported_of_a_base_that_cannot_be_had_must_be_installed(
+    builder: Builder,
+) -> None:
+    end = await builder.build("", framework="crewai", text="import crewai\n")
+
+    assert (end.how, end.step) == ("failed", "resolve"), end
+    assert "There is no package 'crewai' in the package index" in end.detail
+
+
 async def test_a_base_is_made_once_and_shared(builder: Builder, index: Index) -> None:
     _, base = find_framework_base(builder.tools, "langgraph")
 

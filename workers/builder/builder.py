@@ -28,6 +28,7 @@ from domain.execution import (
     plain_base,
     source_digest,
 )
+from domain.frameworks import missing_packages
 from domain.image_references import read_reference
 from domain.images import image_tag
 from workers.builder.base_layers import make_base_layer
@@ -140,6 +141,7 @@ class _Build:
                 return await self._replanned(built)
             self._journal.evidence = f"{chosen.name} could not be the base: {built.detail} "
             await self._journal.say(f"{self._journal.evidence}The base is {base.name} instead.")
+            requirements = await self._with_frameworks(definition, requirements)
         return await self._over_plain(definition, requirements, base)
 
     async def _of_its_own(self, definition: SourceDefinition, obstacle: Obstacle) -> BuildEnded:
@@ -184,6 +186,19 @@ class _Build:
             return self._journal.failed(refused)
         await self._journal.say("Ready")
         return self._journal.succeeded(Artifact(base="", source="", image=resolved.image))
+
+    async def _with_frameworks(
+        self, definition: SourceDefinition, requirements: Requirements
+    ) -> Requirements:
+        """Require what the source imports of frameworks: the base that has it cannot be used."""
+        scripts = [path for path in definition.files if path.endswith(".py")]
+        contents = await self._tools.blobs.get_all([definition.files[path] for path in scripts])
+        texts = (content.decode("utf-8", "replace") for content in contents)
+        files = dict.fromkeys(definition.files, "") | dict(zip(scripts, texts, strict=True))
+        names = missing_packages(files, requirements.by_name())
+        if names:
+            await self._journal.say(f"It imports, and so requires, {', '.join(names)}")
+        return requirements.and_also(names)
 
     async def _over_framework(
         self, definition: SourceDefinition, requirements: Requirements, base: Base

@@ -4,9 +4,10 @@ Only parsed requirements go on to uv, never the text: no option, path or URL of 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 from packaging.requirements import InvalidRequirement, Requirement
 
 from domain.requirements import PROVIDED, normalised, requirement_lines
@@ -39,6 +40,11 @@ class Requirements(Struct, frozen=True):
     def by_name(self) -> Mapping[str, Wanted]:
         """The requirements by normalised name; of several for one package, the first."""
         return {wanted.name: wanted for wanted in reversed(self.wanted)}
+
+    def and_also(self, names: Sequence[str]) -> "Requirements":
+        """Return them with packages that no line of the text asks for."""
+        more = tuple(Wanted(0, name, name) for name in names)
+        return replace(self, wanted=(*self.wanted, *more))
 
 
 def read_requirements(text: str) -> Requirements | Failure:
