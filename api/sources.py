@@ -33,7 +33,8 @@ from domain.ports import Blobs
 from domain.requirements import REQUIREMENTS_FILE
 from domain.sources import check_files, find_entry_point, holds_no_code
 
-MAX_TEXT = 100_000  # characters of a requirements text or a prompt
+MAX_TEXT = 100_000  # characters of a prompt
+MAX_REQUIREMENTS = 500_000  # characters: with the hashes of all wheels, a framework's take 300,000
 MAX_VARIABLES = 500
 # What Linux gives a program: 128 KiB a variable, and some of the megabytes for all of them.
 MAX_VARIABLE_BYTES = 100_000
@@ -108,7 +109,7 @@ def _requirements(source: Source, files: Mapping[str, str], entry_point: str) ->
     # A Dockerfile says itself what is installed, and JavaScript requires nothing of Python's.
     if not given.strip() and not dockerfile_of(files) and not entry_point.endswith(NODE_SUFFIXES):
         given = find_dependencies(files, field=source.files_field)
-    return check_text(given, source.requirements_field).rstrip()
+    return check_text(given, source.requirements_field, MAX_REQUIREMENTS).rstrip()
 
 
 def _check_possible(definition: SourceDefinition, source: Source, shared: Shared) -> None:
@@ -144,10 +145,10 @@ async def _kept(files: Mapping[str, str], blobs: Blobs | None) -> dict[str, str]
     return dict(zip(paths, digests, strict=True))
 
 
-def check_text(text: str, field: str) -> str:
+def check_text(text: str, field: str, most: int = MAX_TEXT) -> str:
     """Return a text that is short enough and has no NUL, which no process could be given."""
-    if len(text) > MAX_TEXT:
-        raise Invalid(f"{field} has at most {MAX_TEXT} characters.", field=field)
+    if len(text) > most:
+        raise Invalid(f"{field} has at most {most} characters.", field=field)
     if "\0" in text:
         raise Invalid(f"{field} must not contain NUL characters.", field=field)
     return text

@@ -10,7 +10,13 @@ from typing import Literal
 
 from msgspec import Struct
 
-from domain.requirements import PROVIDED, is_elsewhere, normalised, requirement_lines
+from domain.requirements import (
+    PROVIDED,
+    is_elsewhere,
+    normalised,
+    requirement_lines,
+    split_hashes,
+)
 
 type Mode = Literal["INSTANT_RUNTIME", "FAST_OVERLAY", "FULL_BUILD", "IMAGE"]
 type BuildProfile = Literal["none", "instant", "fast_overlay", "full"]
@@ -340,13 +346,13 @@ def python_names(base: Base) -> str:
 
 
 def missing_requirements(requirements: str, base: Base) -> list[str]:
-    """Return the requirement lines that the base may not meet, by name alone.
+    """Return the requirements that the base may not meet, by name alone; without their hashes.
 
     Versions and extras are judged by the build worker's resolver: a named version that the base
     happens to have still counts as missing here, which costs a build, never a wrong run.
     """
     return [
-        line
+        split_hashes(line)[0]
         for _, line in requirement_lines(requirements)
         if (found := _REQUIREMENT.match(line)) is None
         or not _provided(found.group(1), found.group(2).strip(), base)

@@ -7,6 +7,8 @@ REQUIREMENTS_FILE = "requirements.txt"
 # Provided by every base environment: the in-sandbox module answers to both names.
 PROVIDED = frozenset({"argosy", "runagents"})
 
+_HASH = re.compile(r"\s--hash[=\s](\S+)")
+
 
 def requirement_lines(requirements: str) -> Iterator[tuple[int, str]]:
     """Yield the lines of a pip requirements text, and the number at which each begins, from 1.
@@ -27,6 +29,11 @@ def requirement_lines(requirements: str) -> Iterator[tuple[int, str]]:
             yield start, line
     if pending.strip():
         yield start, pending.strip()
+
+
+def split_hashes(line: str) -> tuple[str, frozenset[str]]:
+    """Return a requirement line without its `--hash` options, and the hashes that they name."""
+    return _HASH.sub("", line).strip(), frozenset(_HASH.findall(line))
 
 
 def normalised(name: str) -> str:

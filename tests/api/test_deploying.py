@@ -55,6 +55,22 @@ async def test_requirements_ask_for_a_build(api: Api) -> None:
     assert [each["type"] for each in events["items"]] == ["status"]
 
 
+async def test_requirements_may_have_the_hashes_of_all_wheels(api: Api) -> None:
+    hashes = "".join(f" \\\n    --hash=sha256:{number:064x}" for number in range(5_000))
+    source = {"files": {"agent.py": ""}, "requirements": f"six==1.17.0{hashes}\n"}
+
+    made = await api.ask("POST", PATH, json={"name": "echo", "source": source})
+    source["requirements"] += "#" * 100_000
+    refused = await api.ask("POST", PATH, json={"name": "echo", "source": source})
+
+    assert made.status_code == 201
+    assert (
+        made.json()["decision_reason"] == "six==1.17.0 will be installed from wheels over python."
+    )
+    assert refused.status_code == 422
+    assert refused.json()["detail"] == "source.requirements has at most 500000 characters."
+
+
 PROJECT = '[project]\nname = "x"\ndependencies = ["six==1.17", "idna>3"]\n'
 
 

@@ -78,6 +78,14 @@ def test_what_has_to_be_installed_is_an_overlay(requirements: str) -> None:
     assert decide_mode(source(requirements), BASE).mode == "FAST_OVERLAY"
 
 
+def test_hashes_are_left_out_of_the_reason() -> None:
+    decision = decide_mode(
+        source("pydantic==2 \\\n  --hash=sha256:00 \\\n  --hash=sha256:01"), BASE
+    )
+
+    assert decision.reason == "pydantic==2 will be installed from wheels over python-3.11."
+
+
 @pytest.mark.parametrize(
     ("definition", "because"),
     [

@@ -35,6 +35,17 @@ def test_requirements_are_read_line_by_line(text: str, expected: list[tuple[int,
     assert wanted(text) == expected
 
 
+def test_a_requirement_may_have_the_hashes_of_hundreds_of_wheels() -> None:
+    given = [f"sha256:{number:064x}" for number in range(300)]
+    text = "charset-normalizer==3.5.3 \\\n" + " \\\n".join(f"    --hash={each}" for each in given)
+
+    requirements = read_requirements(f"{text}\n    # via requests\nidna\n")
+
+    assert isinstance(requirements, Requirements)
+    assert [each.name for each in requirements.wanted] == ["charset-normalizer", "idna"]
+    assert requirements.wanted[0].hashes == frozenset(given)
+
+
 @pytest.mark.parametrize(
     "line",
     [

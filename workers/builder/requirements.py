@@ -3,20 +3,17 @@
 Only parsed requirements go on to uv, never the text: no option, path or URL of it gets there.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 from packaging.requirements import InvalidRequirement, Requirement
 
-from domain.requirements import PROVIDED, normalised, requirement_lines
+from domain.requirements import PROVIDED, normalised, requirement_lines, split_hashes
 from workers.builder.failures import Failure
 
 MAX_LINES = 1_000
-MAX_LENGTH = 1_000  # characters of one line
-
-_HASH = re.compile(r"\s--hash[=\s](\S+)")
+MAX_LENGTH = 1_000  # characters of one, without its hashes: some wheels come in hundreds of builds
 
 
 class Wanted(Struct, frozen=True):
@@ -47,20 +44,20 @@ class Requirements(Struct, frozen=True):
         return replace(self, wanted=(*self.wanted, *more))
 
 
-def read_requirements(text: str) -> Requirements | Failure:
+def read_requirements(whole: str) -> Requirements | Failure:
     """Parse a pip requirements text; the failure names the line."""
     wanted: list[Wanted] = []
     provided: list[str] = []
-    for number, line in requirement_lines(text):
-        if len(wanted) == MAX_LINES or len(line) > MAX_LENGTH:
+    for number, line in requirement_lines(whole):
+        text, hashes = split_hashes(line)
+        if len(wanted) == MAX_LINES or len(text) > MAX_LENGTH:
             return _invalid(
                 number,
-                line,
+                text,
                 f"at most {MAX_LINES} requirements of {MAX_LENGTH} characters are allowed",
             )
-        hashes = frozenset(_HASH.findall(line))
         try:
-            requirement = parse(_HASH.sub("", line))
+            requirement = parse(text)
         except InvalidRequirement as error:
             return _invalid(number, line, str(error).splitlines()[0])
         if requirement.url:
