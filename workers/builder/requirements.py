@@ -81,6 +81,6 @@ def parse(text: str) -> Requirement:
 def _invalid(number: int, line: str, why: str) -> Failure:
     return Failure(
         step="plan",
-        detail=f"requirements, line {number}: {line[:100]!r}: {why}",
+        detail=f"requirements, line {number}: {line[:100]!r}: {why.rstrip('.')}.",
         hint="Write one requirement a line, such as httpx>=0.28 or pydantic[email]==2.12.5.",
     )
