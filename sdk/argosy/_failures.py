@@ -23,9 +23,19 @@ def report(error: BaseException, root: str) -> None:
     trace = _from_first(error.__traceback__, prefix)
     described, text = _format(error, trace, root)
     message = f"{type(error).__name__}: {described}{_last_place(trace, prefix)}"
+    if isinstance(error, ModuleNotFoundError) and _may_be_a_packages(str(error.name or ""), root):
+        message += ". If a package has it, name that in requirements.txt and deploy again"
     send_error(message.replace(prefix, ""), text.replace(prefix, ""))
     if sys.excepthook is not sys.__excepthook__:
         sys.excepthook(type(error), error, trace)
+
+
+def _may_be_a_packages(module: str, root: str) -> bool:
+    """Whether a module that is missing is neither the library's nor within one of the source's."""
+    top = module.partition(".")[0]
+    if not top or top in sys.stdlib_module_names:
+        return False
+    return not os.path.exists(os.path.join(root, top))  # noqa: PTH110, PTH118 - as in _runner
 
 
 def _format(error: BaseException, trace: "TracebackType | None", root: str) -> "tuple[str, str]":

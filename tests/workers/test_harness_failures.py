@@ -29,6 +29,16 @@ def test_an_exception_is_reported_with_the_agents_own_frames(run: Run) -> None:
     ]
 
 
+@pytest.mark.parametrize("missing", ["own.part", "os.part", "xml.part"])
+def test_no_package_has_what_is_missing_of_the_source_or_the_library(
+    run: Run, missing: str
+) -> None:
+    ran = run({"agent.py": f"import {missing}\n", "own/__init__.py": ""})
+
+    assert ran.errors[0].message.startswith(f"ModuleNotFoundError: No module named '{missing}'")
+    assert ran.errors[0].message.endswith("(agent.py, line 1)")
+
+
 @pytest.mark.parametrize(
     "source",
     [
@@ -66,6 +76,7 @@ def test_an_import_that_fails_names_file_and_line(run: Run) -> None:
 
     assert ran.errors[0].message == (
         "ModuleNotFoundError: No module named 'nothing_of_this_name' (agent.py, line 2)"
+        ". If a package has it, name that in requirements.txt and deploy again"
     )
     assert ran.result.reason == "exit_nonzero"
 
