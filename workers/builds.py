@@ -1,6 +1,5 @@
 """The build host: one process per machine that builds, a few at a time, in sandboxes."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -12,7 +11,6 @@ from adapters.wiring import Services
 from domain import agents, workspaces
 from domain.agents import AGENT
 from domain.builds import (
-    AGAIN,
     BUILD,
     BuildCancelRequested,
     BuildEnded,
@@ -142,38 +140,20 @@ class _Build:
                 transcript.add([entry])
                 await transcript.room()
 
-            work = run_build(
+            end = await run_build(
                 claim.request,
                 definition,
                 attempt=claim.attempt,
                 tools=self._tools,
                 log=hear,
                 planned=self._plan,
+                cancel=self._cancel,
             )
-            end = await self._unless_cancelled(asyncio.create_task(work))
             await transcript.flush()
             frontier = transcript.frontier
         end = replace(end, entries=frontier.count, entries_root=frontier.root())
         await self._end(end)
         return end
-
-    async def _unless_cancelled(self, work: asyncio.Task[BuildEnded]) -> BuildEnded:
-        asked = asyncio.create_task(self._cancel.asked.wait())
-        try:
-            await asyncio.wait({work, asked}, return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                return work.result()
-            return BuildEnded(
-                build_id=self._claim.id,
-                how="cancelled",
-                attempt=self._claim.attempt,
-                detail=self._cancel.detail,
-                hint=AGAIN,
-            )
-        finally:
-            for task in (work, asked):
-                task.cancel()
-            await asyncio.gather(work, asked, return_exceptions=True)
 
     async def _definition(self) -> Definition:
         request = self._claim.request

@@ -166,6 +166,12 @@ async def test_a_build_that_is_cancelled_ends_and_fails_what_waits(
     assert await revision_status(world, deployed.deployment_id) == "failed"
     history = await world.services.store.read(stream)
     assert end.entries == sum(isinstance(each.event, BuildLogged) for each in history)
+    [plan] = [each.event for each in history if isinstance(each.event, BuildPlanned)]
+    assert (plan.mode, plan.evidence) == (
+        "FAST_OVERLAY",
+        "It was cancelled before more was known.",
+    )
+    assert [step.name for step in end.steps] == ["plan", "resolve"]
 
 
 async def test_a_build_goes_on_when_redis_loses_everything(

@@ -5,7 +5,7 @@ A full build is one whose packages have to be built from source. An image that i
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 
 from msgspec.structs import replace
 
@@ -49,6 +49,7 @@ from workers.images.fetching import (
     unpack_image,
 )
 from workers.images.pushing import push_image, pushed_to
+from workers.pumps import Cancel
 
 SOURCE = "source"  # the step
 
@@ -61,8 +62,11 @@ async def run_build(
     tools: BuildTools,
     log: Log,
     planned: Planned,
+    cancel: Cancel | None = None,
 ) -> BuildEnded:
     """Build one version; `planned` hears of the plan once it is known, before the end.
+
+    cancel: somebody's wish that it ends, in order.
 
     Never raises for a build that fails, only what `log` and `planned` raise. May be cancelled at
     any time, and repeated: nothing is left of it but finished layers.
@@ -70,11 +74,25 @@ async def run_build(
     journal = Journal(request, attempt, log, planned)
     build = _Build(request, tools, journal)
     try:
-        end = await _run_in_time(build, journal, definition, tools.limits.seconds)
-        await build.plan_refused(end)
+        work = _run_in_time(build, journal, definition, tools.limits.seconds)
+        end = await _unless_cancelled(work, journal, cancel or Cancel())
+        await build.plan_unless_planned(end)
     except CallbackRaised as raised:
         raised.reraise()
     return end
+
+
+async def _unless_cancelled(
+    work: Coroutine[None, None, BuildEnded], journal: Journal, cancel: Cancel
+) -> BuildEnded:
+    tasks = asyncio.create_task(work), asyncio.create_task(cancel.asked.wait())
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return tasks[0].result() if tasks[0].done() else journal.cancelled(cancel.detail)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _run_in_time(
@@ -321,15 +339,17 @@ class _Build:
         await journal.say("Ready")
         return journal.succeeded(artifact)
 
-    async def plan_refused(self, end: BuildEnded) -> None:
-        """Say of a build that failed before its plan was known why the mode stays what it was."""
-        if not self._journal.planned:
-            if end.step == SOURCE:
-                await self._journal.plan("FULL_BUILD", end.detail)
-            else:
-                await self._journal.plan(
-                    self._request.mode, f"Nothing could be resolved. {end.detail}"
-                )
+    async def plan_unless_planned(self, end: BuildEnded) -> None:
+        """Say of a build that ended before its plan was known why the mode stays what it was."""
+        if self._journal.planned:
+            return
+        if end.how == "cancelled":
+            await self._journal.plan(self._request.mode, "It was cancelled before more was known.")
+        elif end.step == SOURCE:
+            await self._journal.plan("FULL_BUILD", end.detail)
+        else:
+            evidence = f"Nothing could be resolved. {end.detail}"
+            await self._journal.plan(self._request.mode, evidence)
 
 
 def _evidence(lock: Lock) -> str:

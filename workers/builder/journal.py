@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
-from domain.builds import BuildEnded, BuildPlanned, BuildRequested, BuildStep
+from domain.builds import AGAIN, BuildEnded, BuildPlanned, BuildRequested, BuildStep
 from domain.entries import BuildLogged, LogStream
 from domain.errors import ArgosyError
 from domain.execution import Artifact, Mode
@@ -109,6 +109,18 @@ class Journal:
             how="succeeded",
             attempt=self._attempt,
             artifact=artifact,
+            steps=self._steps,
+        )
+
+    def cancelled(self, detail: str) -> BuildEnded:
+        """Return the end of a build that somebody wants no more; `detail` says who or why."""
+        self._leave()
+        return BuildEnded(
+            build_id=self._request.build_id,
+            how="cancelled",
+            attempt=self._attempt,
+            detail=detail,
+            hint=AGAIN,
             steps=self._steps,
         )
 
