@@ -19,6 +19,7 @@ from domain.catalog import API_KEY, MODEL_PROVIDER, POLICY, TOOL
 from domain.decider import Decider
 from domain.deployments import DEPLOYMENT
 from domain.drafts import DRAFT
+from domain.errors import NotFound
 from domain.ids import split_stream
 from domain.runs import RUN
 from domain.workspaces import WORKSPACE
@@ -112,7 +113,10 @@ async def _decider(call: Call, stream: str) -> Decider[Any, Any, Any]:
     category, id = split_stream(stream)
     decider = DECIDERS.get(category)
     if decider is None or not is_id(id):
-        raise missing("stream", stream)
+        raise NotFound(
+            f"There is no stream {stream[:100]!r}. A stream is named by what it is of and its id: "
+            "run-ID, build-ID, agent-ID, deployment-ID."
+        )
     first = await call.store.read(stream, limit=1)
     if not first or not await Visible(call).sees(first[0]):
         raise missing("stream", stream)

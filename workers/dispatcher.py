@@ -34,7 +34,7 @@ SAVE_EVERY = 500
 TOLD = Counter(
     "argosy_jobs_told_total", "Jobs that needed a hint beside their append's.", ["outcome"]
 )
-# A build is done by a process that ends with it, so it is counted by who hears of every end.
+# A worker may die between a build's end and its counting, so whoever hears of every end counts it.
 BUILT = Histogram(
     "argosy_build_seconds",
     "Time from a build's request to its end.",

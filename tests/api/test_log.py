@@ -84,6 +84,21 @@ async def test_a_stream_is_replayed_to_any_version(api: Api) -> None:
     assert never["state"] == {"kind": "absent"}
 
 
+async def test_an_id_without_its_kind_is_no_stream_and_the_refusal_says_how_to_name_one(
+    api: Api,
+) -> None:
+    await api.deploy()
+    id = (await api.request_run())["id"]
+
+    answer = await api.ask("GET", f"/v1/streams/{id}")
+
+    assert answer.status_code == 404
+    assert answer.json()["detail"] == (
+        f"There is no stream '{id}'. A stream is named by what it is of and its id: "
+        "run-ID, build-ID, agent-ID, deployment-ID."
+    )
+
+
 async def test_every_kind_of_stream_is_shown(api: Api) -> None:
     made = await api.deploy(source={"files": {"agent.py": ""}, "requirements": "six"})
     key = (await api.ask("GET", "/v1/whoami")).json()["key_id"]

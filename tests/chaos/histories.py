@@ -108,8 +108,6 @@ def hits_worker(fault: Fault, phase: Phase) -> bool:
     if fault.part == "sandbox":
         owner = Owner.of(fault.detail)
         return owner is not None and owner.pid == phase.worker
-    if phase.stream.startswith("build-"):  # whose worker is a fork of the process that is hit
-        return fault.part == "build"
     return fault.pid == phase.worker
 
 
