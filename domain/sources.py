@@ -83,8 +83,9 @@ def find_entry_point(
 ) -> str:
     """Return the path of the entry point: the one named (a file or dotted module), or found."""
     if wanted:
-        module = wanted.removesuffix(".py").replace(".", "/")
-        for path in (wanted, f"{module}.py", f"{module}/__init__.py"):
+        plain = wanted.removeprefix("./")  # as paths of files may be written
+        module = plain.removesuffix(".py").replace(".", "/")
+        for path in (plain, f"{module}.py", f"{module}/__init__.py"):
             if path in files:
                 return path
         raise Invalid(

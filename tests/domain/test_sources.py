@@ -110,6 +110,8 @@ def test_sizes_have_limits() -> None:
     [
         ("run.py", "run.py"),
         ("run", "run.py"),
+        ("./run.py", "run.py"),
+        ("./src/tools.py", "src/tools.py"),
         ("src.tools", "src/tools.py"),
         ("src/tools", "src/tools.py"),
         ("pack", "pack/__init__.py"),
