@@ -57,10 +57,11 @@ async def test_requirements_ask_for_a_build(api: Api) -> None:
 
 async def test_requirements_may_have_the_hashes_of_all_wheels(api: Api) -> None:
     hashes = "".join(f" \\\n    --hash=sha256:{number:064x}" for number in range(5_000))
-    source = {"files": {"agent.py": ""}, "requirements": f"six==1.17.0{hashes}\n"}
+    requirements = f"six==1.17.0{hashes}\n"
+    source = {"files": {"agent.py": ""}, "requirements": requirements}
 
     made = await api.ask("POST", PATH, json={"name": "echo", "source": source})
-    source["requirements"] += "#" * 100_000
+    source["requirements"] = requirements + "#" * 100_000
     refused = await api.ask("POST", PATH, json={"name": "echo", "source": source})
 
     assert made.status_code == 201

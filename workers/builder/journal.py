@@ -4,7 +4,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
-from domain.builds import AGAIN, BuildEnded, BuildPlanned, BuildRequested, BuildStep
+from msgspec.structs import replace
+
+from domain.builds import AGAIN, BuildEnded, BuildHow, BuildPlanned, BuildRequested, BuildStep
 from domain.entries import BuildLogged, LogStream
 from domain.errors import ArgosyError
 from domain.execution import Artifact, Mode
@@ -90,38 +92,21 @@ class Journal:
 
     def failed(self, failure: Failure) -> BuildEnded:
         """Return the end of a build that cannot succeed."""
-        self._leave()
-        return BuildEnded(
-            build_id=self._request.build_id,
-            how="failed",
-            attempt=self._attempt,
-            step=failure.step,
-            detail=cut(failure.detail),
-            hint=failure.hint,
-            steps=self._steps,
-        )
+        detail = cut(failure.detail)
+        return replace(self._ended("failed"), step=failure.step, detail=detail, hint=failure.hint)
 
     def succeeded(self, artifact: Artifact | None) -> BuildEnded:
         """Return the end of a build that succeeded."""
-        self._leave()
-        return BuildEnded(
-            build_id=self._request.build_id,
-            how="succeeded",
-            attempt=self._attempt,
-            artifact=artifact,
-            steps=self._steps,
-        )
+        return replace(self._ended("succeeded"), artifact=artifact)
 
     def cancelled(self, detail: str) -> BuildEnded:
         """Return the end of a build that somebody wants no more; `detail` says who or why."""
+        return replace(self._ended("cancelled"), detail=detail, hint=AGAIN)
+
+    def _ended(self, how: BuildHow) -> BuildEnded:
         self._leave()
         return BuildEnded(
-            build_id=self._request.build_id,
-            how="cancelled",
-            attempt=self._attempt,
-            detail=detail,
-            hint=AGAIN,
-            steps=self._steps,
+            build_id=self._request.build_id, how=how, attempt=self._attempt, steps=self._steps
         )
 
     def _leave(self) -> BuildStep:
