@@ -33,6 +33,7 @@ FRAMEWORKS = {
 
 # The name, and what is asked of it beyond its being there: extras, versions.
 _REQUIREMENT = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*([^;#]*)")
+LONGEST_SHOWN = 200  # characters of a requirement in a sentence
 NODE_SUFFIXES = (".js", ".mjs", ".cjs")
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+(?=@)")
@@ -372,5 +373,5 @@ def _same_python(wanted: str, has: str) -> bool:
 
 
 def _listed(items: list[str], most: int = 3) -> str:
-    shown = ", ".join(items[:most])
+    shown = ", ".join(item[:LONGEST_SHOWN] for item in items[:most])
     return f"{shown} and {len(items) - most} more" if len(items) > most else shown

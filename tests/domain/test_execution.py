@@ -78,6 +78,12 @@ def test_what_has_to_be_installed_is_an_overlay(requirements: str) -> None:
     assert decide_mode(source(requirements), BASE).mode == "FAST_OVERLAY"
 
 
+def test_a_reason_is_a_sentence_however_long_a_requirement_is() -> None:
+    decision = decide_mode(source(f"pydantic{' ' * 400_000}x"), BASE)
+
+    assert len(decision.reason) < 300
+
+
 def test_hashes_are_left_out_of_the_reason() -> None:
     decision = decide_mode(
         source("pydantic==2 \\\n  --hash=sha256:00 \\\n  --hash=sha256:01"), BASE
