@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from adapters.bases import python_version
 from api.calls import Shared
 from api.npm import check_packages
-from api.projects import find_dependencies
+from api.projects import PROJECT_FILE, find_dependencies
 from api.pythons import find_python
 from domain.dockerfiles import read_dockerfile, read_system_packages
 from domain.errors import Invalid
@@ -28,7 +28,8 @@ from domain.execution import (
     find_refusal,
     is_node,
 )
-from domain.frameworks import find_framework
+from domain.frameworks import find_framework, missing_packages
+from domain.imports import imported_packages
 from domain.ports import Blobs
 from domain.requirements import REQUIREMENTS_FILE
 from domain.sources import check_files, find_entry_point, holds_no_code
@@ -78,11 +79,12 @@ async def stored(source: Source, shared: Shared, blobs: Blobs | None) -> Definit
         entry_point = find_entry_point(
             files, source.entry_point, field=source.entry_point_field, where=source.files_field
         )
+    framework = source.framework or find_framework(files)
     definition = SourceDefinition(
         files={path: digest_of(text.encode()) for path, text in files.items()},
         entry_point=entry_point,
-        requirements=_requirements(source, files, entry_point),
-        framework=source.framework or find_framework(files),
+        requirements=_requirements(source, files, entry_point, framework),
+        framework=framework,
         python="" if dockerfile else source.python or _python(files, source, shared),
     )
     _check_possible(definition, source, shared)
@@ -101,14 +103,21 @@ def _python(files: Mapping[str, str], source: Source, shared: Shared) -> str:
     return find_python(files, shared.base, field=source.files_field, elsewhere=elsewhere)
 
 
-def _requirements(source: Source, files: Mapping[str, str], entry_point: str) -> str:
-    """Return what has to be installed: as it was sent, or as the files that tools read say."""
+def _requirements(
+    source: Source, files: Mapping[str, str], entry_point: str, framework: str
+) -> str:
+    """Return what has to be installed: as it was sent, as the files that tools read say, or else
+    what is imported (RunAgents' contract §3).
+    """
     given = source.requirements
     if given is None or not given.strip():
         given = files.get(REQUIREMENTS_FILE, "")
     # A Dockerfile says itself what is installed, and JavaScript requires nothing of Python's.
     if not given.strip() and not dockerfile_of(files) and not entry_point.endswith(NODE_SUFFIXES):
         given = find_dependencies(files, field=source.files_field)
+        if REQUIREMENTS_FILE not in files and PROJECT_FILE not in files:
+            several = missing_packages(files, ()) if not framework else []
+            given = "\n".join([*several, *imported_packages(files)])
     return check_text(given, source.requirements_field, MAX_REQUIREMENTS).rstrip()
 
 

@@ -1,7 +1,8 @@
 """Which framework a source is written for, by what it imports."""
 
-import re
 from collections.abc import Container, Mapping
+
+from domain.imports import imported_modules
 
 # By the modules of it that an agent imports.
 MODULES = {
@@ -25,16 +26,13 @@ PACKAGES = {
     "agents": ("openai-agents",),
 }
 
-_IMPORTED = re.compile(r"^[ \t]*(?:from[ \t]+(\w+)|import[ \t]+([^\n#;]+))", re.MULTILINE)
-_NAME = re.compile(r"(?:^|,)[ \t]*(\w+)")  # of `a.b as c, d`, the names a and d
-
 
 def find_framework(files: Mapping[str, str]) -> str:
     """Return the framework that the Python files (text by path) import, empty for none or several.
 
     A module that the source has itself is not a framework's.
     """
-    found = {MODULES[name] for name in _imported(files) if name in MODULES}
+    found = {MODULES[name] for name in imported_modules(files) if name in MODULES}
     if found == {"langchain", "langgraph"}:
         return "langgraph"
     return found.pop() if len(found) == 1 else ""
@@ -45,22 +43,9 @@ def missing_packages(files: Mapping[str, str], required: Container[str]) -> list
 
     files: all of the source's, by path; only of Python files the text matters.
     """
-    imported = _imported(files)
+    imported = imported_modules(files)
     return [
         names[0]
         for module, names in PACKAGES.items()
         if module in imported and not any(name in required for name in names)
     ]
-
-
-def _imported(files: Mapping[str, str]) -> set[str]:
-    """Return the modules that the Python files import, without those that the source has itself."""
-    names = {
-        name
-        for path, text in files.items()
-        if path.endswith(".py")
-        for match in _IMPORTED.finditer(text)
-        for name in _NAME.findall(match[1] or match[2])
-    }
-    own = {part.removesuffix(".py") for path in files for part in path.split("/")}
-    return names - own

@@ -102,6 +102,39 @@ async def test_a_project_is_asked_last(api: Api, source: dict[str, Any]) -> None
     assert made.json()["execution_mode"] == "INSTANT_RUNTIME", made.text
 
 
+async def test_what_is_imported_is_required_where_nothing_says_what_is(api: Api) -> None:
+    files = {"agent.py": "import yaml\nimport httpx\nimport mine\n", "mine.py": ""}
+
+    made = (await api.ask("POST", PATH, json={"name": "echo", "source": {"files": files}})).json()
+
+    assert made["execution_mode"] == "FAST_OVERLAY"
+    assert "httpx, pyyaml will be installed" in made["decision_reason"]
+
+
+async def test_several_frameworks_are_required_as_packages(api: Api) -> None:
+    source = {"files": {"agent.py": "import crewai\nimport pydantic_ai\n"}}
+
+    made = (await api.ask("POST", PATH, json={"name": "echo", "source": source})).json()
+
+    assert "crewai, pydantic-ai will be installed" in made["decision_reason"]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"requirements.txt": "# nothing\n"},
+        {"requirements.txt": ""},
+        {"pyproject.toml": "[project]\nname = 'x'\n"},
+    ],
+)
+async def test_what_is_imported_counts_last(api: Api, files: dict[str, str]) -> None:
+    source = {"files": {"agent.py": "import httpx\n", **files}}
+
+    made = await api.ask("POST", PATH, json={"name": "echo", "source": source})
+
+    assert made.json()["execution_mode"] == "INSTANT_RUNTIME", made.text
+
+
 @pytest.mark.parametrize("dependencies", ["'six'", "[1]", "{six = '1'}"])
 async def test_dependencies_that_are_no_texts_are_refused(api: Api, dependencies: str) -> None:
     files = {"agent.py": "", "pyproject.toml": f"[project]\ndependencies = {dependencies}\n"}
