@@ -121,14 +121,17 @@ def test_what_the_agent_has_lost_meanwhile_is_sent(
     assert again.body["source"]["files"]["data.txt"] == "x" * 100_000
 
 
+@pytest.mark.parametrize("first", ["made", "refused"])
 def test_a_watched_folder_is_deployed_when_it_changes(
-    server: RecordedServer, argosy: Cli, tmp_path: Path
+    server: RecordedServer, argosy: Cli, tmp_path: Path, first: str
 ) -> None:
     """A change that does not build, or cannot be sent, is waited out."""
     folder = agent_folder(tmp_path / "echo")
     made = Answer(status=201, body=answers.deployed())
     refused = problem(422, "invalid", "agent.py, line 1: invalid syntax.")
-    server.answer("POST", f"{W}/deployments", made, refused, made)
+    server.answer(
+        "POST", f"{W}/deployments", {"made": made, "refused": refused}[first], refused, made
+    )
     server.answer("GET", f"{W}/deployments/d", Answer(body=answers.deployment()))
     del argosy  # another process is the command line, with the same settings
     command = [Path(sys.executable).with_name("argosy"), "deploy", str(folder), "--watch"]

@@ -92,11 +92,11 @@ def command(
         if dry_run:
             _preview(client, source, settings, as_json)
             return 0
-        deployed, ready = _deploy(client, source, settings, wait=not no_wait, quiet=as_json)
         if watch and folder is not None:
             with suppress(KeyboardInterrupt):
                 _watch(client, folder, source, settings)
             return 0
+        deployed, ready = _deploy(client, source, settings, wait=not no_wait, quiet=as_json)
         deployment = client.deployments.get(deployed.deployment.id)
     if as_json:
         import msgspec
@@ -151,20 +151,27 @@ def _deploy(
 
 
 def _watch(client: Any, folder: Path, source: Any, settings: dict[str, Any]) -> None:
-    """Deploy again whenever the source is another, until Ctrl-C. What fails waits for a change."""
+    """Deploy it, and again whenever it is another, until Ctrl-C. What fails waits for a change."""
     from argosy.cli.exits import complain
     from argosy.cli.watching import changes
     from argosy.errors import ArgosyError
 
+    def send() -> None:
+        deployed, ready = _deploy(client, source, settings, wait=True)
+        if ready:
+            _invite(settings["name"], deployed.endpoint, building=False)
+
+    try:
+        send()
+    except ArgosyError as error:
+        complain(error)
     step("Watching; Ctrl-C ends it.")
     for _ in changes(folder):
         try:
             found = _read(folder, settings["name"])
             if found != source:
                 source = found
-                deployed, ready = _deploy(client, source, settings, wait=True)
-                if ready:
-                    _invite(settings["name"], deployed.endpoint, building=False)
+                send()
         except ArgosyError as error:
             complain(error)
 
