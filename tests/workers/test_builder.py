@@ -96,6 +96,7 @@ async def test_the_log_says_what_uv_says_while_it_works(builder: Builder) -> Non
     assert "plan: runagents>=1 is provided by the base environment" in builder.text
     assert "resolve: Resolved 1 package" in builder.text
     assert "install:  + good==1.0" in builder.text
+    assert "install: Resolved" not in builder.text  # which each of many packages would say
     assert builder.text.endswith("image: Ready")
     assert {line.stream for line in builder.logged if line.step == "install"} == {
         "stderr",

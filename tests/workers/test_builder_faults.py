@@ -72,7 +72,7 @@ async def test_of_two_builders_of_one_layer_one_installs(builder: Builder, direc
 
     assert first.how == second.how == "succeeded"
     assert first.artifact == second.artifact
-    assert (builder.text + other.text).count("install: Installed 1 package") == 1
+    assert (builder.text + other.text).count("install:  + good==1.0") == 1
     assert builder.leftovers() == []
 
 

@@ -2,7 +2,8 @@
 
 Reads {"uv": […], "each": {directory: requirement}} from standard input: uv's command without
 requirement and target, and what is to be installed by the directory below `OUT` that it goes into.
-uv's words of each go to standard error together; ends with the exit code of the first that failed.
+uv's words of each go to standard error together, of one that succeeded only what it installed and
+warned of; ends with the exit code of the first that failed.
 No code of a package runs. Standard library only; nothing of Argosy is in that sandbox.
 """
 
@@ -19,6 +20,7 @@ from pathlib import Path
 OUT = Path("/out")
 CORES = int(os.environ["RAYON_NUM_THREADS"])
 AT_ONCE = 8  # most of the time is waiting for the index
+TELLING = (b" + ", b"warning:")
 
 
 def main() -> int:
@@ -39,7 +41,9 @@ def install(command: list[str], name: str, requirement: str) -> int:
     ended = run_uv([*command, "--offline"], name, requirement)
     if ended.returncode:
         ended = run_uv(command, name, requirement)
-    sys.stderr.buffer.write(ended.stderr)
+    lines = ended.stderr.splitlines(keepends=True)
+    telling = lines if ended.returncode else [line for line in lines if line.startswith(TELLING)]
+    sys.stderr.buffer.write(b"".join(telling))
     sys.stderr.buffer.flush()
     return ended.returncode
 
