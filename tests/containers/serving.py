@@ -60,14 +60,21 @@ def _stop(service: subprocess.Popen[bytes], engine: Engine, root: Path, owner: i
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until told to stop, which may be at once."""
     adopt_orphans()
-    podman = subprocess.Popen(SERVING)
+    told = False
+    podman: subprocess.Popen[bytes] | None = None
 
     def stop(*_: object) -> None:
-        podman.terminate()
+        nonlocal told
+        told = True
+        if podman is not None:
+            podman.terminate()
 
     signal.signal(signal.SIGTERM, stop)
+    podman = subprocess.Popen(SERVING)
+    if told:  # while it was started
+        podman.terminate()
     while os.wait()[0] != podman.pid:
         pass
 
