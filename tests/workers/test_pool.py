@@ -47,6 +47,14 @@ async def ready(bench: Bench, count: int = 1) -> None:
     await eventually(enough, SECONDS)
 
 
+def name_of(process: psutil.Process) -> str:
+    """What a process is called; nothing if it is gone."""
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:  # of a sandbox that is being destroyed
+        return ""
+
+
 async def begin(bench: Bench, limits: Limits = LIMITS) -> None:
     """Have one ready for a run under `limits`, by having run one."""
     await bench.run(SAYS, limits=limits)
@@ -191,15 +199,19 @@ async def test_one_that_died_meanwhile_is_replaced_and_serves_nobody() -> None:
         await begin(bench)
         folder = places_scratch(bench.world.services.settings)
         (before,) = folder.iterdir()
-        for process in set(psutil.Process().children(recursive=True)) - others:
-            with suppress(psutil.NoSuchProcess):  # of a sandbox that is being destroyed
-                if process.name().startswith("python"):
-                    process.kill()
 
-        async def replaced() -> bool:
-            return bench.workshop.pool.ready == 1 and before not in folder.iterdir()
+        async def gone() -> bool:
+            if before not in folder.iterdir():
+                return True
+            # More than once: it is ready before its shell has become python.
+            for process in set(psutil.Process().children(recursive=True)) - others:
+                if name_of(process).startswith("python"):
+                    with suppress(psutil.NoSuchProcess):
+                        process.kill()
+            return False
 
-        await eventually(replaced, SECONDS)
+        await eventually(gone, SECONDS)
+        await ready(bench)
         end, history = await bench.run(SAYS)
 
         assert (end.how, started(history).warm) == ("completed", True)
