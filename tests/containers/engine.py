@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,8 +92,12 @@ def as_flags(option: str, values: Sequence[str] | Mapping[str, str]) -> list[str
 @contextmanager
 def serve(engine: Engine) -> Generator[Path]:
     """Serve the engine's API; yields the socket, which listens already."""
-    path = Path(engine.environment["HOME"]) / "api.sock"
-    with socket.socket(socket.AF_UNIX) as listening:
+    with (
+        # Not in its store, which may be kept, and with it the socket of a service that was killed.
+        tempfile.TemporaryDirectory(prefix="argosy-engine-") as folder,
+        socket.socket(socket.AF_UNIX) as listening,
+    ):
+        path = Path(folder, "api.sock")
         listening.bind(str(path))
         listening.listen(128)
         with subprocess.Popen(
