@@ -114,8 +114,9 @@ def _requirements(
         given = files.get(REQUIREMENTS_FILE, "")
     # A Dockerfile says itself what is installed, and JavaScript requires nothing of Python's.
     if not given.strip() and not dockerfile_of(files) and not entry_point.endswith(NODE_SUFFIXES):
-        given = find_dependencies(files, field=source.files_field)
-        if REQUIREMENTS_FILE not in files and PROJECT_FILE not in files:
+        if PROJECT_FILE in files:
+            given = find_dependencies(files, field=source.files_field)
+        elif REQUIREMENTS_FILE not in files:
             several = missing_packages(files, ()) if not framework else []
             given = "\n".join([*several, *imported_packages(files)])
     return check_text(given, source.requirements_field, MAX_REQUIREMENTS).rstrip()

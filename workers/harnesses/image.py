@@ -10,14 +10,9 @@ from typing import Any
 import msgspec
 
 from workers.harnesses.harness import Launch, Task
-from workers.harnesses.tasks import (
-    MAX_VARIABLE_BYTES,
-    PATH,
-    PORT_VARIABLE,
-    pack,
-    python_argv,
-)
+from workers.harnesses.tasks import MAX_VARIABLE_BYTES, PORT_VARIABLE, pack, python_argv
 from workers.harnesses.transcripts import TranscriptReader
+from workers.sandboxes.arguments import PATH
 
 NAME = "image"
 

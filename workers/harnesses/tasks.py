@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from workers.harnesses.harness import Task
+from workers.sandboxes.arguments import PATH
 
 # A longer system prompt is only in the request's context: the kernel's limit is 128 KiB a variable.
 MAX_VARIABLE_BYTES = 100_000
@@ -13,9 +14,6 @@ MAX_VARIABLE_BYTES = 100_000
 RUNTIME = "/opt/argosy"
 DEPENDENCIES = "/opt/dependencies"
 BASE = "/opt/base"
-
-# What sandboxes have of their own.
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # What the interpreter, or its loader, reads before it can be told anything.
 _LOADERS = ("LD_", "MALLOC_", "GLIBC_")
